@@ -1,0 +1,63 @@
+/**
+ * Constants of the kernel's and libc's headers under their C names, in one place. `tests/layout_test.ts` compares each
+ * with what a C compiler says.
+ *
+ * @module
+ */
+
+// linux/io_uring.h
+export const IORING_OP_READV = 1;
+export const IORING_OP_WRITEV = 2;
+export const IORING_OP_READ_FIXED = 4;
+export const IORING_OP_WRITE_FIXED = 5;
+export const IORING_OP_READ = 22;
+export const IORING_OP_WRITE = 23;
+
+export const IOSQE_FIXED_FILE = 1 << 0;
+
+export const IORING_SETUP_CLAMP = 1 << 4;
+export const IORING_SETUP_COOP_TASKRUN = 1 << 8;
+export const IORING_SETUP_TASKRUN_FLAG = 1 << 9;
+export const IORING_SETUP_SINGLE_ISSUER = 1 << 12;
+export const IORING_SETUP_DEFER_TASKRUN = 1 << 13;
+
+export const IORING_ENTER_GETEVENTS = 1 << 0;
+export const IORING_ENTER_EXT_ARG = 1 << 3;
+
+export const IORING_FEAT_NODROP = 1 << 1;
+export const IORING_FEAT_SUBMIT_STABLE = 1 << 2;
+export const IORING_FEAT_EXT_ARG = 1 << 8;
+
+export const IORING_SQ_CQ_OVERFLOW = 1 << 1;
+export const IORING_SQ_TASKRUN = 1 << 2;
+export const IORING_CQ_EVENTFD_DISABLED = 1 << 0;
+
+export const IORING_REGISTER_PROBE = 8;
+export const IO_URING_OP_SUPPORTED = 1 << 0;
+
+// linux/fs.h
+export const BLKROGET = 0x125e;
+export const BLKGETSIZE64 = 0x80081272;
+export const BLKSSZGET = 0x1268;
+export const BLKPBSZGET = 0x127b;
+
+// linux/stat.h, sys/stat.h, fcntl.h
+export const AT_EMPTY_PATH = 0x1000;
+export const STATX_BASIC_STATS = 0x7ff;
+export const STATX_DIOALIGN = 0x2000;
+export const S_IFMT = 0o170000;
+export const S_IFBLK = 0o060000;
+export const S_IFREG = 0o100000;
+
+// sys/mman.h
+export const PROT_READ = 1;
+export const PROT_WRITE = 2;
+export const MAP_PRIVATE = 2;
+export const MAP_ANONYMOUS = 0x20;
+export const MADV_DONTNEED = 4;
+export const MADV_DONTFORK = 10;
+
+// sys/eventfd.h, poll.h, sys/resource.h
+export const EFD_CLOEXEC = 0o2000000;
+export const POLLIN = 1;
+export const RLIMIT_MEMLOCK = 8;

@@ -1,0 +1,46 @@
+/**
+ * dmio: the Linux kernel's dm-io service in user space, over io_uring.
+ *
+ * Read from one region of a block device, or write one buffer to up to 64 regions on different devices at once, and learn for each
+ * region whether it got there. New code uses {@linkcode IoClient}; the functions of the kernel's service are there by their names.
+ *
+ * Needs 64-bit Linux 5.10 or later, liburing 2.3 or later, and `--allow-ffi`, with `--allow-read` and `--allow-write` for the
+ * devices. Nothing is opened before its first use.
+ *
+ * @example
+ * ```ts
+ * import { BlockDevice, IoClient } from "./mod.ts";
+ *
+ * await using io = new IoClient();
+ * using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+ * const data = io.pool.alloc(2).fill(7);
+ * const { errorBits } = await io.write([{ bdev: device, sector: 0, count: 16 }], data);
+ * console.log(errorBits); // 0n: all of it is there
+ * ```
+ *
+ * @module
+ */
+
+export { pageSize } from "./ffi/memory.ts";
+export { SystemError } from "./ffi/errno.ts";
+export { BlockDevice, type OpenDevice, type OpenOptions } from "./src/device.ts";
+export { type IoRegion, MAX_REGIONS, READ, SECTOR_SIZE, WRITE } from "./src/region.ts";
+export type { BioVec, IoMemory, Page, PageList } from "./src/memory.ts";
+export type { IoFailure, IoResult } from "./src/result.ts";
+export type { IoNotifyFn } from "./src/request.ts";
+export type { IoOptions } from "./src/deadline.ts";
+export type { Pool } from "./src/pool.ts";
+export type { Completions, Engine, EngineFeatures } from "./src/engine.ts";
+export { DmioFault } from "./src/scheduler.ts";
+export { type CloseOptions, IoClient, type IoClientOptions } from "./src/client.ts";
+export {
+  dmIoAsync,
+  dmIoAsyncBvec,
+  dmIoAsyncVm,
+  dmIoClient,
+  dmIoGet,
+  dmIoPut,
+  dmIoSync,
+  dmIoSyncBvec,
+  dmIoSyncVm,
+} from "./src/dm_io.ts";

@@ -1,0 +1,145 @@
+/**
+ * Bounces: pool pages that stand in for memory which the kernel can't be given, a window at a time.
+ *
+ * @module
+ */
+
+import { EFAULT } from "../ffi/errno.ts";
+import { pageSize } from "../ffi/memory.ts";
+import { Segments } from "./memory.ts";
+import type { PageWaiter, Pool } from "./pool.ts";
+import type { Request } from "./request.ts";
+
+/** The most pages that one request has at a time. */
+const WINDOW_PAGES = 256;
+
+/** What a bounce needs of its client. */
+export interface BounceHooks {
+  /** Issues the window that was framed. */
+  issue(request: Request): void;
+  /** Ends the request: nothing more of it is to be issued. */
+  finish(request: Request): void;
+}
+
+/** Carries one request through the pool's pages. Each window is copied once, whatever the number of regions. */
+export class Bounce implements PageWaiter {
+  /** The request. */
+  readonly request: Request;
+  /** Whether it waits for pages. */
+  waiting = false;
+
+  readonly #pool: Pool;
+  readonly #hooks: BounceHooks;
+  readonly #pages = new Segments();
+  readonly #need: number;
+  readonly #unit: number;
+  #taken = 0;
+  #start = 0;
+  #end = 0;
+
+  /**
+   * @param request A request whose `memory` is reduced and whose regions are set.
+   * @param need Bytes of its longest region.
+   * @param pool Where the pages come from.
+   * @param hooks Whom to tell.
+   */
+  constructor(request: Request, need: number, pool: Pool, hooks: BounceHooks) {
+    this.request = request;
+    this.#need = need;
+    this.#pool = pool;
+    this.#hooks = hooks;
+    // A window ends on a block of every device that is open for direct I/O.
+    let unit = pageSize();
+    for (let i = 0; i < request.count; i++) {
+      unit = Math.max(unit, request.regions[i]!.lane.device.logicalBlockSize);
+    }
+    this.#unit = unit / pageSize();
+    if (pool.pages < this.#unit) {
+      throw new RangeError(
+        `memory must be copied through the pool, which takes ${this.#unit} pages at least; it holds ${pool.pages}. ` +
+          "Add some with pool.get (dmIoGet), or use memory that needs no copy: the pool's, or a SharedArrayBuffer's, aligned",
+      );
+    }
+  }
+
+  /** Queues for the pages of the next window. */
+  begin(): void {
+    this.waiting = true;
+    this.#pool.wait(this);
+  }
+
+  /** Takes pages, as many as are fair, and issues the next window. */
+  take(): "served" | "short" | "held" {
+    const { request } = this;
+    const available = this.#pool.available;
+    if (available < this.#unit) return "short";
+    // As with slots: a device may hold pages only while it has fewer than are left, so that one that hangs leaves some for others.
+    for (let i = 0; i < request.count; i++) {
+      if (request.regions[i]!.lane.bouncePages > available) return "held";
+    }
+    const left = Math.ceil((this.#need - this.#start) / pageSize());
+    const fair = Math.max(Math.floor(available / 2), 1);
+    const most = Math.ceil(Math.min(left, WINDOW_PAGES, fair) / this.#unit) * this.#unit;
+    this.#taken = this.#pool.takeInto(this.#pages, most);
+    this.#charge(this.#taken);
+    this.waiting = false;
+    this.#end = Math.min(this.#start + this.#taken * pageSize(), this.#need);
+    const length = this.#end - this.#start;
+    if (request.write && request.memory.copyTo(this.#start, this.#pages, 0, length) < length) {
+      this.#fault();
+      this.#giveBack();
+      this.#hooks.finish(request);
+      return "served";
+    }
+    request.segments = this.#pages;
+    for (let i = 0; i < request.count; i++) request.frame(request.regions[i]!, this.#start, this.#end);
+    this.#hooks.issue(request);
+    return "served";
+  }
+
+  /** Stops waiting for pages: what was not transferred yet has failed. */
+  cancel(errno: number): void {
+    this.waiting = false;
+    this.#pool.forget(this);
+    for (let i = 0; i < this.request.count; i++) {
+      const region = this.request.regions[i]!;
+      if (region.bytes > this.#start) region.fail(errno, this.#start);
+    }
+    this.#hooks.finish(this.request);
+  }
+
+  /** A window was transferred. @returns Whether it was the last. */
+  advance(): boolean {
+    const { request } = this;
+    const length = this.#end - this.#start;
+    if (!request.write && !request.abandoned) {
+      if (this.#pages.copyTo(0, request.memory, this.#start, length) < length) this.#fault();
+    }
+    this.#giveBack();
+    this.#start = this.#end;
+    if (this.#end >= this.#need || request.abandoned) return true;
+    this.begin();
+    return false;
+  }
+
+  // The owner detached or shrank the memory while it was in use: what the kernel says of a bad address.
+  #fault(): void {
+    for (let i = 0; i < this.request.count; i++) {
+      const region = this.request.regions[i]!;
+      if (region.bytes > this.#start) region.fail(EFAULT, this.#start);
+    }
+  }
+
+  #giveBack(): void {
+    this.#charge(-this.#taken);
+    this.#taken = 0;
+    const pages = this.#pages;
+    this.request.segments = this.request.memory;
+    this.#pool.giveBack(pages);
+    pages.clear();
+  }
+
+  #charge(pages: number): void {
+    for (let i = 0; i < this.request.count; i++) this.request.regions[i]!.lane.bouncePages += pages;
+  }
+}

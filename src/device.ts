@@ -1,0 +1,204 @@
+/**
+ * Block devices, and regular files that stand for one.
+ *
+ * @module
+ */
+
+import { closeSync, constants, ftruncateSync, openSync } from "node:fs";
+import { type DeviceFacts, deviceFacts } from "../ffi/device_facts.ts";
+import { libc } from "../ffi/libc.ts";
+import { SECTOR_SIZE } from "./region.ts";
+
+/** How to open a {@linkcode BlockDevice}. */
+export interface OpenOptions {
+  /** Whether it will be written. Needs `--allow-write`. Default: `false`, read only. */
+  write?: boolean;
+  /** Whether I/O goes past the page cache (`O_DIRECT`). Default: `false`. */
+  direct?: boolean;
+  /**
+   * Makes a regular file of this many bytes (a multiple of 512) when there is none, and makes a shorter one that long;
+   * a longer one stays as it is. Needs `write`.
+   */
+  create?: number;
+  /** Refuses a block device that is mounted or held by another program (`O_EXCL`). Needs `write`. Default: `false`. */
+  exclusive?: boolean;
+}
+
+/** An open device: what its constructor needs to know. */
+export interface OpenDevice extends Omit<DeviceFacts, "kind"> {
+  /** Its path, for messages. */
+  readonly path: string;
+  /** Its file descriptor. */
+  readonly fd: number;
+  /** Whether it may be written. */
+  readonly writable: boolean;
+  /** Whether it was opened with `O_DIRECT`. */
+  readonly direct: boolean;
+  /** Closes the file descriptor. */
+  readonly closeFd: (fd: number) => void;
+}
+
+let holdDevice: (device: BlockDevice) => void;
+let releaseDevice: (device: BlockDevice) => void;
+let whenClosed: (device: BlockDevice, listener: () => void) => void;
+
+/**
+ * A block device, or a regular file, which is a device of its size. It belongs to no client; any number may use it.
+ *
+ * @example
+ * ```ts
+ * import { BlockDevice } from "./mod.ts";
+ *
+ * using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+ * console.log(device.sectors, device.logicalBlockSize);
+ * ```
+ */
+export class BlockDevice implements Disposable, AsyncDisposable {
+  /** The path it was opened by. */
+  readonly path: string;
+  /** Its file descriptor, for `ioctl`s of your own. It is the device's: do not close it. */
+  readonly fd: number;
+  /** Size in sectors of 512 bytes when it was opened. A file's last, partial sector does not count. */
+  readonly sectors: number;
+  /** The unit of direct I/O in bytes. */
+  readonly logicalBlockSize: number;
+  /** The unit that the medium writes at once, in bytes. */
+  readonly physicalBlockSize: number;
+  /** What the address of memory must be a multiple of for direct I/O without a copy, in bytes. */
+  readonly memoryAlignment: number;
+  /** Whether the device itself refuses writes. */
+  readonly readOnly: boolean;
+  /** Whether it was opened for writing. */
+  readonly writable: boolean;
+  /** Whether I/O goes past the page cache. */
+  readonly direct: boolean;
+
+  readonly #closeFd: (fd: number) => void;
+  readonly #listeners: (() => void)[] = [];
+  readonly #closing = Promise.withResolvers<void>();
+  #held = 0;
+  #closed = false;
+
+  /** Use {@linkcode BlockDevice.open}; this takes a file descriptor that is already open. */
+  constructor(open: OpenDevice) {
+    this.path = open.path;
+    this.fd = open.fd;
+    this.sectors = open.sectors;
+    this.logicalBlockSize = open.logicalBlockSize;
+    this.physicalBlockSize = open.physicalBlockSize;
+    this.memoryAlignment = open.memoryAlignment;
+    this.readOnly = open.readOnly;
+    this.writable = open.writable;
+    this.direct = open.direct;
+    this.#closeFd = open.closeFd;
+  }
+
+  /**
+   * Opens a block device or a regular file. Obeys `--allow-read` and `--allow-write`.
+   *
+   * @param path Its path.
+   * @param options How to open it.
+   * @returns The open device.
+   * @throws {Deno.errors.NotCapable} Without the permission.
+   * @throws {TypeError} When it is neither a block device nor a regular file, or options do not go together.
+   * @throws {RangeError} When `create` is no whole number of sectors.
+   * @throws {Error} What `open(2)` gives, with its `code`: `ENOENT`, `EACCES`, `EBUSY` (`exclusive`), `EINVAL` (a file system
+   * without direct I/O).
+   */
+  static open(path: string | URL, options: OpenOptions = {}): BlockDevice {
+    const { write = false, direct = false, create, exclusive = false } = options;
+    if (!write && (create !== undefined || exclusive)) {
+      throw new TypeError(`options: ${create !== undefined ? "create" : "exclusive"} needs write: true`);
+    }
+    if (create !== undefined && !(Number.isSafeInteger(create) && create > 0 && create % SECTOR_SIZE === 0)) {
+      throw new RangeError(
+        `options.create is ${create}; it must be a positive multiple of ${SECTOR_SIZE} bytes`,
+      );
+    }
+    libc(); // a system that dmio does not run on is told so before anything is opened or made
+    let flags = write ? constants.O_RDWR : constants.O_RDONLY;
+    if (direct) flags |= constants.O_DIRECT;
+    if (create !== undefined) flags |= constants.O_CREAT;
+    let fd = openSync(path, flags);
+    try {
+      let facts = deviceFacts(fd);
+      if (facts.kind === "other") {
+        throw new TypeError(`${path} is neither a block device nor a regular file`);
+      }
+      if (exclusive && facts.kind === "block") {
+        // node:fs gives O_EXCL only with O_CREAT, which on a device that exists means just what is wanted.
+        const held = openSync(path, flags | constants.O_EXCL);
+        closeSync(fd);
+        fd = held;
+      }
+      if (create !== undefined && facts.kind === "regular" && facts.sectors * SECTOR_SIZE < create) {
+        ftruncateSync(fd, create);
+        facts = deviceFacts(fd);
+      }
+      return new BlockDevice({ ...facts, path: `${path}`, fd, writable: write, direct, closeFd: closeSync });
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+  }
+
+  /** How many regions of requests under way name it, over all clients. */
+  get inFlight(): number {
+    return this.#held;
+  }
+
+  /** Whether it was closed: new requests may not name it. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /**
+   * Closes it: new requests may not name it, and its file descriptor is closed when the last one under way is done.
+   *
+   * @returns Resolves when the file descriptor is closed.
+   */
+  close(): Promise<void> {
+    if (!this.#closed) {
+      this.#closed = true;
+      if (this.#held === 0) this.#finish();
+    }
+    return this.#closing.promise;
+  }
+
+  /** As {@linkcode BlockDevice.close}, without waiting. */
+  [Symbol.dispose](): void {
+    void this.close();
+  }
+
+  /** As {@linkcode BlockDevice.close}. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #finish(): void {
+    for (const listener of this.#listeners.splice(0)) listener();
+    this.#closeFd(this.fd);
+    this.#closing.resolve();
+  }
+
+  static {
+    holdDevice = (device) => {
+      device.#held++;
+    };
+    releaseDevice = (device) => {
+      if (--device.#held === 0 && device.#closed) device.#finish();
+    };
+    whenClosed = (device, listener) => {
+      device.#listeners.push(listener);
+    };
+  }
+}
+
+export {
+  /** Keeps a device's file descriptor open until as many `releaseDevice`. */
+  holdDevice,
+  /** Undoes one `holdDevice`; the last one lets a closed device go. */
+  releaseDevice,
+  /** Calls a listener just before a device's file descriptor is closed. */
+  whenClosed,
+};

@@ -1,0 +1,277 @@
+/**
+ * The functions of the kernel's dm-io (drivers/md/dm-io.c, include/linux/dm-io.h), a thin layer on one client.
+ *
+ * @module
+ */
+
+import { EIO } from "../ffi/errno.ts";
+import { IoClient } from "./client.ts";
+import type { BioVec, IoMemory, PageList } from "./memory.ts";
+import { checkRegions, describe, type IoRegion, READ, WRITE } from "./region.ts";
+import type { IoNotifyFn } from "./request.ts";
+
+let client: IoClient | null = null;
+
+/**
+ * Adds pages to the pool; before the first of these, there is no pool and no I/O (`dm_io_get`). May be called many times: the pool
+ * holds the sum.
+ *
+ * @param numPages Pages to add, at least 1.
+ * @throws {RangeError} When it is no count.
+ * @throws {SystemError} When the kernel refuses the ring or the memory, with the way out.
+ *
+ * @example
+ * ```ts
+ * import { BlockDevice, dmIoGet, dmIoPut, dmIoSyncVm, WRITE } from "./mod.ts";
+ *
+ * dmIoGet(256);
+ * using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+ * const errorBits = new BigUint64Array(1);
+ * dmIoSyncVm(1, [{ bdev: device, sector: 0, count: 8 }], WRITE, new Uint8Array(4096), errorBits);
+ * dmIoPut(256);
+ * ```
+ */
+export function dmIoGet(numPages: number): void {
+  checkPages(numPages, Number.MAX_SAFE_INTEGER);
+  if (client === null) client = new IoClient({ pages: numPages });
+  else client.pool.get(numPages);
+}
+
+/**
+ * Gives pages back; the last one frees the pool and the ring, when what is in flight is done (`dm_io_put`).
+ *
+ * @param numPages Pages to give back, at least 1.
+ * @throws {RangeError} For more than were got.
+ * @throws {Error} Without a `dmIoGet` before.
+ */
+export function dmIoPut(numPages: number): void {
+  const { pool } = dmIoClient();
+  checkPages(numPages, pool.pages);
+  if (numPages < pool.pages) {
+    pool.put(numPages);
+    return;
+  }
+  void client!.close();
+  client = null;
+}
+
+/**
+ * The client under these functions, for its pool.
+ *
+ * @returns The client.
+ * @throws {Error} Without a `dmIoGet` before.
+ */
+export function dmIoClient(): IoClient {
+  if (client === null) {
+    throw new Error("no pages were got: call dmIoGet(pages) before any other dm-io function");
+  }
+  return client;
+}
+
+/**
+ * Reads one region into, or writes one or more regions from, a list of pages, and waits (`dm_io_sync`).
+ *
+ * @param numRegions How many of `where`, 1 to 64.
+ * @param where The regions.
+ * @param rw `READ` or `WRITE`.
+ * @param pageList The memory.
+ * @param offset Where in the first page it begins, in bytes.
+ * @param errorBits Element 0 is set: bit `i` when region `i` failed. May be null.
+ * @returns 0, or -5 (`-EIO`) when any bit is set, or for a read of more than one region: then nothing is read.
+ * @throws {TypeError | RangeError} Before any I/O, for what the caller got wrong: see {@linkcode IoClient.write}.
+ */
+export function dmIoSync(
+  numRegions: number,
+  where: readonly IoRegion[],
+  rw: number,
+  pageList: PageList,
+  offset: number,
+  errorBits: BigUint64Array | null,
+): number {
+  return sync(numRegions, where, rw, { pageList, offset }, errorBits);
+}
+
+/**
+ * As {@linkcode dmIoSync}, without waiting (`dm_io_async`).
+ *
+ * @param numRegions How many of `where`, 1 to 64.
+ * @param where The regions.
+ * @param rw `READ` or `WRITE`.
+ * @param pageList The memory.
+ * @param offset Where in the first page it begins, in bytes.
+ * @param fn Called once with the error bits, after this has returned.
+ * @param context Handed to `fn`.
+ * @returns 0 when accepted; -5 (`-EIO`) for a read of more than one region: nothing is read, and `fn` gets `1n`.
+ * @throws {TypeError | RangeError} Before any I/O, for what the caller got wrong; `fn` is not called then.
+ */
+export function dmIoAsync<C>(
+  numRegions: number,
+  where: readonly IoRegion[],
+  rw: number,
+  pageList: PageList,
+  offset: number,
+  fn: IoNotifyFn<C>,
+  context: C,
+): number {
+  return async(numRegions, where, rw, { pageList, offset }, fn, context);
+}
+
+/**
+ * As {@linkcode dmIoSync}, with bio vectors (`dm_io_sync_bvec`).
+ *
+ * @param numRegions How many of `where`, 1 to 64.
+ * @param where The regions.
+ * @param rw `READ` or `WRITE`.
+ * @param bvecs The memory.
+ * @param errorBits Element 0 is set: bit `i` when region `i` failed. May be null.
+ * @returns 0 or -5 (`-EIO`), as {@linkcode dmIoSync}.
+ * @throws {TypeError | RangeError} Before any I/O, for what the caller got wrong.
+ */
+export function dmIoSyncBvec(
+  numRegions: number,
+  where: readonly IoRegion[],
+  rw: number,
+  bvecs: readonly BioVec[],
+  errorBits: BigUint64Array | null,
+): number {
+  return sync(numRegions, where, rw, { bvecs }, errorBits);
+}
+
+/**
+ * As {@linkcode dmIoAsync}, with bio vectors (`dm_io_async_bvec`).
+ *
+ * @param numRegions How many of `where`, 1 to 64.
+ * @param where The regions.
+ * @param rw `READ` or `WRITE`.
+ * @param bvecs The memory.
+ * @param fn Called once with the error bits, after this has returned.
+ * @param context Handed to `fn`.
+ * @returns 0 or -5 (`-EIO`), as {@linkcode dmIoAsync}.
+ * @throws {TypeError | RangeError} Before any I/O, for what the caller got wrong; `fn` is not called then.
+ */
+export function dmIoAsyncBvec<C>(
+  numRegions: number,
+  where: readonly IoRegion[],
+  rw: number,
+  bvecs: readonly BioVec[],
+  fn: IoNotifyFn<C>,
+  context: C,
+): number {
+  return async(numRegions, where, rw, { bvecs }, fn, context);
+}
+
+/**
+ * As {@linkcode dmIoSync}, with one contiguous buffer (`dm_io_sync_vm`).
+ *
+ * @param numRegions How many of `where`, 1 to 64.
+ * @param where The regions.
+ * @param rw `READ` or `WRITE`.
+ * @param data The memory.
+ * @param errorBits Element 0 is set: bit `i` when region `i` failed. May be null.
+ * @returns 0 or -5 (`-EIO`), as {@linkcode dmIoSync}.
+ * @throws {TypeError | RangeError} Before any I/O, for what the caller got wrong.
+ */
+export function dmIoSyncVm(
+  numRegions: number,
+  where: readonly IoRegion[],
+  rw: number,
+  data: Uint8Array,
+  errorBits: BigUint64Array | null,
+): number {
+  return sync(numRegions, where, rw, data, errorBits);
+}
+
+/**
+ * As {@linkcode dmIoAsync}, with one contiguous buffer (`dm_io_async_vm`).
+ *
+ * @param numRegions How many of `where`, 1 to 64.
+ * @param where The regions.
+ * @param rw `READ` or `WRITE`.
+ * @param data The memory.
+ * @param fn Called once with the error bits, after this has returned.
+ * @param context Handed to `fn`.
+ * @returns 0 or -5 (`-EIO`), as {@linkcode dmIoAsync}.
+ * @throws {TypeError | RangeError} Before any I/O, for what the caller got wrong; `fn` is not called then.
+ */
+export function dmIoAsyncVm<C>(
+  numRegions: number,
+  where: readonly IoRegion[],
+  rw: number,
+  data: Uint8Array,
+  fn: IoNotifyFn<C>,
+  context: C,
+): number {
+  return async(numRegions, where, rw, data, fn, context);
+}
+
+function sync(
+  numRegions: number,
+  where: readonly IoRegion[],
+  rw: number,
+  memory: IoMemory,
+  errorBits: BigUint64Array | null,
+): number {
+  const io = dmIoClient();
+  if (errorBits !== null && !(errorBits instanceof BigUint64Array && errorBits.length >= 1)) {
+    throw new TypeError(`errorBits is ${describe(errorBits)}; it must be a BigUint64Array of one, or null`);
+  }
+  const regions = named(numRegions, where);
+  if (isManyRead(regions, rw)) {
+    if (errorBits !== null) errorBits[0] = 1n;
+    return -EIO;
+  }
+  const result = rw === WRITE ? io.writeSync(regions, memory) : io.readSync(regions[0]!, memory);
+  if (errorBits !== null) errorBits[0] = result.errorBits;
+  return result.errorBits === 0n ? 0 : -EIO;
+}
+
+function async<C>(
+  numRegions: number,
+  where: readonly IoRegion[],
+  rw: number,
+  memory: IoMemory,
+  fn: IoNotifyFn<C>,
+  context: C,
+): number {
+  const io = dmIoClient();
+  const regions = named(numRegions, where);
+  if (isManyRead(regions, rw)) {
+    if (typeof fn !== "function") throw new TypeError(`fn is ${describe(fn)}; it must be a function`);
+    queueMicrotask(() => fn(1n, context));
+    return -EIO;
+  }
+  io.notify(rw === WRITE, regions, memory, fn, context);
+  return 0;
+}
+
+// The regions that count; the array may be longer.
+function named(numRegions: number, where: readonly IoRegion[]): readonly IoRegion[] {
+  if (!Array.isArray(where)) {
+    throw new TypeError(`where is ${describe(where)}; it must be an array of regions`);
+  }
+  if (numRegions === where.length) return where;
+  if (!Number.isSafeInteger(numRegions) || numRegions < 0 || numRegions > where.length) {
+    throw new RangeError(
+      `numRegions is ${
+        describe(numRegions)
+      }; it must be an integer from 1 to ${where.length}, the length of where`,
+    );
+  }
+  return where.slice(0, numRegions);
+}
+
+// dm-io reads from one region only; more are refused as the kernel does, with an error and not by throwing.
+function isManyRead(regions: readonly IoRegion[], rw: number): boolean {
+  if (rw !== READ && rw !== WRITE) {
+    throw new RangeError(`rw is ${describe(rw)}; it must be READ (${READ}) or WRITE (${WRITE})`);
+  }
+  if (rw === WRITE || regions.length < 2) return false;
+  checkRegions(regions, false);
+  return true;
+}
+
+function checkPages(numPages: number, most: number): void {
+  if (Number.isSafeInteger(numPages) && numPages >= 1 && numPages <= most) return;
+  const bound = most === Number.MAX_SAFE_INTEGER ? "a safe integer" : `${most}, the pages that were got`;
+  throw new RangeError(`numPages is ${describe(numPages)}; it must be an integer from 1 to ${bound}`);
+}

@@ -1,0 +1,301 @@
+/**
+ * The three kinds of memory, reduced to one list of segments (the "dpages" of drivers/md/dm-io.c).
+ *
+ * @module
+ */
+
+import { addressOf, pageSize } from "../ffi/memory.ts";
+import { describe } from "./region.ts";
+
+/** One page of memory: a `Uint8Array` of exactly {@linkcode pageSize} bytes. */
+export type Page = Uint8Array;
+
+/** A singly linked list of pages (`struct page_list` in drivers/md/dm-io.h). */
+export interface PageList {
+  /** The rest of the list. */
+  next: PageList | null;
+  /** This page. */
+  page: Page;
+}
+
+/** A piece of one page (`struct bio_vec` in linux/bvec.h, within its page). */
+export interface BioVec {
+  /** The page. */
+  page: Page;
+  /** Bytes from the start of the page. */
+  offset: number;
+  /** Length in bytes, at least 1; `offset + len` is at most the page. */
+  len: number;
+}
+
+/** Memory for a request: one contiguous buffer, a page list with an offset in its first page, or bio vectors. */
+export type IoMemory = Uint8Array | { pageList: PageList; offset?: number } | { bvecs: readonly BioVec[] };
+
+/** Memory that the kernel may be given the address of: it neither moves nor goes while this object is held. */
+export interface Arena {
+  /** Its address. */
+  readonly address: number;
+  /** The same memory. */
+  readonly bytes: Uint8Array;
+  /** Its place in the engine's table of fixed buffers; -1 when it has none. */
+  readonly index: number;
+}
+
+/** Tells which arena an `ArrayBuffer` is, if it is one. */
+export type FindArena = (buffer: ArrayBufferLike) => Arena | null;
+
+// Arrays that one very long request made are not kept for the next.
+const KEPT = 64;
+
+/** Runs of memory, in order. Entry `i` of each array belongs together. */
+export class Segments {
+  /** How many there are. */
+  count = 0;
+  /** The arena that holds the run, or null for memory that the kernel may not be given. */
+  arena: (Arena | null)[] = [];
+  /** The bytes that the run lies in. */
+  bytes: Uint8Array[] = [];
+  /** Where in those bytes it begins. */
+  at: number[] = [];
+  /** Its length in bytes. */
+  length: number[] = [];
+
+  /** Adds a run; one that follows the last run of the same arena becomes part of that. */
+  add(arena: Arena | null, bytes: Uint8Array, at: number, length: number): void {
+    const last = this.count - 1;
+    if (
+      last >= 0 && arena !== null && this.arena[last] === arena && this.at[last]! + this.length[last]! === at
+    ) {
+      this.length[last]! += length;
+      return;
+    }
+    this.arena[this.count] = arena;
+    this.bytes[this.count] = bytes;
+    this.at[this.count] = at;
+    this.length[this.count] = length;
+    this.count++;
+  }
+
+  /** Forgets all runs, and lets go of their memory. */
+  clear(): void {
+    if (this.count > KEPT) {
+      this.arena = [];
+      this.bytes = [];
+      this.at = [];
+      this.length = [];
+    } else {
+      for (let i = 0; i < this.count; i++) {
+        this.arena[i] = null;
+        this.bytes[i] = NOTHING;
+      }
+    }
+    this.count = 0;
+  }
+
+  /**
+   * Whether a direct device can use every run as it is.
+   *
+   * @param memoryAlignment What each address must be a multiple of, in bytes.
+   * @param blockSize What each length must be a multiple of, in bytes.
+   */
+  aligned(memoryAlignment: number, blockSize: number): boolean {
+    for (let i = 0; i < this.count; i++) {
+      const arena = this.arena[i];
+      if (arena === null || arena === undefined) return false;
+      if ((arena.address + this.at[i]!) % memoryAlignment !== 0 || this.length[i]! % blockSize !== 0) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  /**
+   * Fills bytes of the whole with zeros.
+   *
+   * @param start Byte offset in the whole.
+   * @param end Where to stop.
+   */
+  zero(start: number, end: number): void {
+    let offset = 0;
+    for (let i = 0; i < this.count && offset < end; i++) {
+      const length = this.length[i]!;
+      const from = this.at[i]! + Math.max(start - offset, 0);
+      const to = this.at[i]! + Math.min(end - offset, length);
+      // Memory that its owner has detached meanwhile can't be filled, and nobody can read it.
+      if (from < to && this.bytes[i]!.length > 0) this.bytes[i]!.fill(0, from, to);
+      offset += length;
+    }
+  }
+
+  /**
+   * Copies bytes to other segments.
+   *
+   * @param start Byte offset in the whole of these.
+   * @param target Where to.
+   * @param targetStart Byte offset in the whole of those.
+   * @param length How many bytes.
+   * @returns How many were copied: fewer when the owner of some memory has detached or shrunk it meanwhile.
+   */
+  copyTo(start: number, target: Segments, targetStart: number, length: number): number {
+    const from = this.#find(start);
+    const to = target.#find(targetStart);
+    let copied = 0;
+    while (copied < length) {
+      const run = Math.min(
+        this.length[from.i]! - from.at,
+        target.length[to.i]! - to.at,
+        length - copied,
+      );
+      const source = this.bytes[from.i]!;
+      const sink = target.bytes[to.i]!;
+      const sourceAt = this.at[from.i]! + from.at;
+      const sinkAt = target.at[to.i]! + to.at;
+      if (sourceAt + run > source.length || sinkAt + run > sink.length) break;
+      sink.set(run === source.length ? source : source.subarray(sourceAt, sourceAt + run), sinkAt);
+      copied += run;
+      this.#advance(from, run);
+      target.#advance(to, run);
+    }
+    return copied;
+  }
+
+  #find(offset: number): { i: number; at: number } {
+    const cursor = { i: 0, at: 0 };
+    this.#advance(cursor, offset);
+    return cursor;
+  }
+
+  #advance(cursor: { i: number; at: number }, bytes: number): void {
+    cursor.at += bytes;
+    while (cursor.i < this.count && cursor.at >= this.length[cursor.i]!) {
+      cursor.at -= this.length[cursor.i++]!;
+    }
+  }
+}
+
+const NOTHING = new Uint8Array(0);
+
+/**
+ * Reduces any kind of memory to segments, as far as a request needs it.
+ *
+ * @param memory The memory.
+ * @param need Bytes of the longest region.
+ * @param segments Is filled.
+ * @param findArena Tells which arena an `ArrayBuffer` is.
+ * @throws {TypeError} For what is no memory, or a page that is no page.
+ * @throws {RangeError} For memory shorter than the longest region, an offset outside the first page, a bvec outside its page.
+ */
+export function reduce(memory: IoMemory, need: number, segments: Segments, findArena: FindArena): void {
+  if (memory instanceof Uint8Array) {
+    if (memory.byteLength < need) throw tooShort(memory.byteLength, need);
+    if (need > 0) addRun(segments, memory, 0, need, findArena);
+  } else if (typeof memory === "object" && memory !== null && "pageList" in memory) {
+    reducePageList(memory.pageList, memory.offset ?? 0, need, segments, findArena);
+  } else if (typeof memory === "object" && memory !== null && "bvecs" in memory) {
+    reduceBvecs(memory.bvecs, need, segments, findArena);
+  } else {
+    throw new TypeError(
+      `memory is ${describe(memory)}; it must be a Uint8Array, { pageList, offset } or { bvecs }`,
+    );
+  }
+}
+
+function reducePageList(
+  list: PageList,
+  offset: number,
+  need: number,
+  segments: Segments,
+  findArena: FindArena,
+): void {
+  const size = pageSize();
+  if (!Number.isSafeInteger(offset) || offset < 0 || offset >= size) {
+    throw new RangeError(`offset is ${describe(offset)}; it must be an integer from 0 to ${size - 1}`);
+  }
+  let left = need;
+  let from = offset;
+  let index = 0;
+  // A list may be longer than what is asked for, or a circle: it is followed as far as it is needed.
+  for (let node: PageList | null = list; left > 0; node = node.next, index++) {
+    if (node === null) throw tooShort(need - left, need);
+    if (typeof node !== "object") throw new TypeError(`pageList is ${describe(node)}; it must be a PageList`);
+    checkPage(node.page, `pageList page ${index}`);
+    const length = Math.min(size - from, left);
+    addRun(segments, node.page, from, length, findArena);
+    left -= length;
+    from = 0;
+  }
+}
+
+function reduceBvecs(bvecs: readonly BioVec[], need: number, segments: Segments, findArena: FindArena): void {
+  if (!Array.isArray(bvecs)) {
+    throw new TypeError(`bvecs is ${describe(bvecs)}; it must be an array of BioVec`);
+  }
+  const size = pageSize();
+  let left = need;
+  for (let i = 0; i < bvecs.length; i++) {
+    const bvec: BioVec = bvecs[i]!;
+    if (typeof bvec !== "object" || bvec === null) {
+      throw new TypeError(`bvecs[${i}] is ${describe(bvec)}; it must be { page, offset, len }`);
+    }
+    const { page, offset, len } = bvec;
+    checkPage(page, `bvecs[${i}].page`);
+    const fits = Number.isSafeInteger(offset) && Number.isSafeInteger(len) && offset >= 0 && len >= 1 &&
+      offset + len <= size;
+    if (!fits) {
+      throw new RangeError(
+        `bvecs[${i}]: offset ${describe(offset)} and len ${
+          describe(len)
+        } must be integers within a page of ${size} bytes`,
+      );
+    }
+    const length = Math.min(len, left);
+    if (length > 0) addRun(segments, page, offset, length, findArena);
+    left -= length;
+  }
+  if (left > 0) throw tooShort(need - left, need);
+}
+
+function checkPage(page: Page, name: string): void {
+  if (!(page instanceof Uint8Array)) {
+    throw new TypeError(`${name} is ${describe(page)}; it must be a Uint8Array of one page`);
+  }
+  if (page.byteLength !== pageSize()) {
+    throw new RangeError(`${name} has ${page.byteLength} bytes; a page has ${pageSize()}`);
+  }
+}
+
+function addRun(
+  segments: Segments,
+  view: Uint8Array,
+  at: number,
+  length: number,
+  findArena: FindArena,
+): void {
+  const arena = findArena(view.buffer);
+  if (arena === null) segments.add(null, view, at, length);
+  else segments.add(arena, arena.bytes, view.byteOffset + at, length);
+}
+
+function tooShort(have: number, need: number): RangeError {
+  return new RangeError(`memory holds ${have} bytes; the longest region needs ${need}`);
+}
+
+const sharedArenas = new WeakMap<SharedArrayBuffer, Arena>();
+
+/**
+ * The arena of a `SharedArrayBuffer`: it can be neither detached nor shrunk, so it holds still while it is referenced. An
+ * `ArrayBuffer` has no arena: its owner can transfer it and let it be collected while the kernel still writes there.
+ *
+ * @param buffer Any buffer.
+ * @returns Its arena, or null when it is not shared.
+ */
+export function sharedArena(buffer: ArrayBufferLike): Arena | null {
+  if (!(buffer instanceof SharedArrayBuffer) || buffer.byteLength === 0) return null;
+  let arena = sharedArenas.get(buffer);
+  if (arena === undefined) {
+    const bytes = new Uint8Array(buffer);
+    arena = { address: addressOf(Deno.UnsafePointer.of(bytes)), bytes, index: -1 };
+    sharedArenas.set(buffer, arena);
+  }
+  return arena;
+}

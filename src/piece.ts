@@ -1,0 +1,136 @@
+/**
+ * Pieces: the part of a region that one SQE carries, tried until it is transferred or known to have failed.
+ *
+ * @module
+ */
+
+import { EAGAIN, EBADMSG, EILSEQ, EINTR, EIO, ENODATA, ENOSPC, EREMOTEIO } from "../ffi/errno.ts";
+import type { RegionIo } from "./request.ts";
+import { SECTOR_SIZE } from "./region.ts";
+
+/** How often in a row an SQE may come back without progress (`EAGAIN`, `EINTR`, less than a block) before that is an error. */
+const RETRIES = 16;
+
+// Errors that a place on the medium gives. The kernel fails a whole transfer for one bad block, so the piece is tried again in
+// halves until the first bad block is known. An error of the device as a whole would only be met again.
+const MEDIUM_ERRORS = new Set([EIO, ENOSPC, ENODATA, EBADMSG, EILSEQ, EREMOTEIO]);
+
+/** One of the places that SQEs in flight have. Byte offsets count from the region's start. */
+export class Piece {
+  /** Its number: the SQE's user data. */
+  readonly slot: number;
+  /** Told apart from earlier uses of the slot: the upper half of the SQE's user data. */
+  generation = 0;
+  /** The region that it is of; null while the slot is free. */
+  region: RegionIo | null = null;
+  /** The first byte that is not transferred yet. */
+  offset = 0;
+  /** Where it ends. */
+  end = 0;
+  /** The segment that holds the byte at `offset`, and where in it that is. */
+  segment = 0;
+  segmentAt = 0;
+  /** Bytes that the SQE in flight asks for. */
+  asked = 0;
+  // A bad block lies between `offset` and here; 0 when none is known of.
+  #suspect = 0;
+  #retries = 0;
+
+  constructor(slot: number) {
+    this.slot = slot;
+  }
+
+  /** Takes the next bytes of a region. */
+  start(region: RegionIo, length: number): void {
+    this.generation = (this.generation + 1) >>> 0;
+    this.region = region;
+    this.offset = region.issued;
+    this.end = region.issued + length;
+    this.segment = region.segment;
+    this.segmentAt = region.segmentAt;
+    this.asked = length;
+    this.#suspect = 0;
+    this.#retries = 0;
+  }
+
+  /**
+   * Takes in what a CQE said.
+   *
+   * @param result Bytes transferred, or `-errno`.
+   * @returns Whether the piece is at its end, one way or the other. If not, `asked` bytes at `offset` are to be tried next.
+   */
+  complete(result: number): boolean {
+    if (result === this.asked && this.#suspect === 0) return true;
+    const done = result > 0 ? this.#transferred(result) : this.#failed(-result);
+    if (!done) this.asked = this.#next();
+    return done;
+  }
+
+  #transferred(result: number): boolean {
+    const region = this.region!;
+    // Direct I/O can go on only from a block; what a short transfer moved of the last one is moved again.
+    const unit = region.lane.device.direct ? this.#block : 1;
+    const moved = result === this.asked ? result : result - (result % unit);
+    if (moved === 0) return this.#retry(EIO);
+    this.#retries = 0;
+    this.offset += moved;
+    this.#seek(moved);
+    if (this.offset >= this.#suspect) this.#suspect = 0;
+    return this.offset >= this.end;
+  }
+
+  #failed(errno: number): boolean {
+    // Nothing transferred, without an error: the end of a device that shrank, or a write that makes no progress.
+    if (errno === 0) return this.#fail(EIO);
+    if (errno === EAGAIN || errno === EINTR) return this.#retry(errno);
+    const region = this.region!;
+    const known = region.errno !== 0 && region.failedAt <= this.offset;
+    if (known || this.asked <= this.#block || !MEDIUM_ERRORS.has(errno)) return this.#fail(errno);
+    this.#suspect = this.offset + this.asked;
+    return false;
+  }
+
+  #retry(errno: number): boolean {
+    return ++this.#retries > RETRIES ? this.#fail(errno) : false;
+  }
+
+  #fail(errno: number): boolean {
+    const region = this.region!;
+    region.fail(errno, this.offset);
+    if (!region.request.write) this.#zeroFill();
+    return true;
+  }
+
+  // What was not read reads as zeros, as the kernel's dm-io means it (zero_fill_bio), so that nobody takes old bytes for data.
+  #zeroFill(): void {
+    const { segments } = this.region!.request;
+    let left = this.end - this.offset;
+    let at = this.segmentAt;
+    for (let i = this.segment; left > 0; i++, at = 0) {
+      const run = Math.min(segments.length[i]! - at, left);
+      const from = segments.at[i]! + at;
+      segments.bytes[i]!.fill(0, from, from + run);
+      left -= run;
+    }
+  }
+
+  #next(): number {
+    const left = this.end - this.offset;
+    if (this.#suspect === 0) return left;
+    const half = Math.floor((this.#suspect - this.offset) / 2 / this.#block) * this.#block;
+    return Math.min(Math.max(half, this.#block), left);
+  }
+
+  #seek(bytes: number): void {
+    const { length } = this.region!.request.segments;
+    this.segmentAt += bytes;
+    while (this.offset < this.end && this.segmentAt >= length[this.segment]!) {
+      this.segmentAt -= length[this.segment++]!;
+    }
+  }
+
+  get #block(): number {
+    const { device } = this.region!.lane;
+    return device.direct ? device.logicalBlockSize : SECTOR_SIZE;
+  }
+}

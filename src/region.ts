@@ -1,0 +1,108 @@
+/**
+ * Regions: where on which device, and what a caller may ask for.
+ *
+ * @module
+ */
+
+import type { BlockDevice } from "./device.ts";
+
+/** Bytes of a sector: always 512, as in the kernel, whatever the device's blocks are. */
+export const SECTOR_SIZE = 512;
+
+/** The most regions one request may name: one error bit each (`BITS_PER_LONG` in drivers/md/dm-io.c). */
+export const MAX_REGIONS = 64;
+
+/** `rw`: fill memory from one region. */
+export const READ = 0;
+/** `rw`: write memory to each region. */
+export const WRITE = 1;
+
+/** A run of sectors on a device (`struct dm_io_region`). */
+export interface IoRegion {
+  /** The device. */
+  bdev: BlockDevice;
+  /** The first sector, of 512 bytes. */
+  sector: number;
+  /** How many sectors. A region of 0 sectors is skipped. */
+  count: number;
+}
+
+/**
+ * Checks regions before any I/O.
+ *
+ * @param where The regions.
+ * @param write Whether they are to be written.
+ * @returns Bytes of the longest region.
+ * @throws {TypeError} For what is no region, a closed device, or one that was not opened for writing.
+ * @throws {RangeError} For no region or more than 64, a sector or count that is no sector number, past the device's end, or off
+ * the logical blocks of a direct device.
+ */
+export function checkRegions(where: readonly IoRegion[], write: boolean): number {
+  if (!Array.isArray(where)) throw new TypeError(`regions is ${describe(where)}; it must be an array`);
+  if (where.length < 1 || where.length > MAX_REGIONS) {
+    throw new RangeError(`regions holds ${where.length} regions; a request takes 1 to ${MAX_REGIONS}`);
+  }
+  let longest = 0;
+  for (let i = 0; i < where.length; i++) {
+    const count = checkRegion(where[i]!, i, write);
+    if (count > longest) longest = count;
+  }
+  return longest * SECTOR_SIZE;
+}
+
+function checkRegion(region: IoRegion, i: number, write: boolean): number {
+  if (typeof region !== "object" || region === null) {
+    throw new TypeError(`regions[${i}] is ${describe(region)}; it must be { bdev, sector, count }`);
+  }
+  const { bdev, sector, count } = region;
+  if (typeof bdev !== "object" || bdev === null || typeof bdev.sectors !== "number") {
+    throw new TypeError(`regions[${i}].bdev is ${describe(bdev)}; it must be a BlockDevice`);
+  }
+  if (bdev.closed) throw new TypeError(`regions[${i}].bdev is ${bdev.path}, which is closed`);
+  if (write && !bdev.writable) {
+    throw new TypeError(
+      `regions[${i}].bdev is ${bdev.path}, which is open for reading only; open it with write: true`,
+    );
+  }
+  checkSectors(sector, i, "sector", bdev.sectors);
+  checkSectors(count, i, "count", bdev.sectors);
+  if (sector + count > bdev.sectors) {
+    throw new RangeError(
+      `regions[${i}]: sector ${sector} and count ${count} end at ${
+        sector + count
+      }; ${bdev.path} has ${bdev.sectors} sectors`,
+    );
+  }
+  const block = bdev.logicalBlockSize / SECTOR_SIZE;
+  if (bdev.direct && block > 1 && (sector % block !== 0 || count % block !== 0)) {
+    throw new RangeError(
+      `regions[${i}]: sector ${sector} or count ${count} is no multiple of ${block} sectors, the logical block of ` +
+        `${bdev.path}, which is open for direct I/O`,
+    );
+  }
+  return count;
+}
+
+function checkSectors(value: number, i: number, name: string, bound: number): void {
+  if (Number.isSafeInteger(value) && value >= 0) return;
+  const message = `regions[${i}].${name} is ${describe(value)}; it must be an integer from 0 to ${bound}`;
+  throw typeof value === "number" ? new RangeError(message) : new TypeError(message);
+}
+
+/** A short text of any value, for messages. */
+export function describe(value: unknown): string {
+  switch (typeof value) {
+    case "object":
+      return value === null ? "null" : Object.prototype.toString.call(value).slice(8, -1);
+    case "function":
+      return "a function";
+    case "string":
+      return JSON.stringify(value.slice(0, 40));
+    case "bigint":
+      return `${value}n`;
+    case "symbol":
+      return "a symbol";
+    default:
+      return `${value}`;
+  }
+}

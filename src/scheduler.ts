@@ -1,0 +1,316 @@
+/**
+ * The scheduler: turns the regions of all waiting requests into few batches of SQEs, and CQEs back into requests that are done.
+ *
+ * @module
+ */
+
+import {
+  IORING_OP_READ,
+  IORING_OP_READ_FIXED,
+  IORING_OP_READV,
+  IORING_OP_WRITE,
+  IORING_OP_WRITE_FIXED,
+  IORING_OP_WRITEV,
+} from "../ffi/uapi.ts";
+import { type BlockDevice, whenClosed } from "./device.ts";
+import type { Engine } from "./engine.ts";
+import { Lane } from "./lane.ts";
+import { Piece } from "./piece.ts";
+import { SECTOR_SIZE } from "./region.ts";
+import type { RegionIo, Request } from "./request.ts";
+
+/** The most bytes that one SQE carries: long enough for full speed, short enough to share a device. */
+const MAX_PIECE = 1 << 20;
+/** The most iovecs that one SQE names (`UIO_MAXIOV` in linux/uio.h). */
+const MAX_VECTORS = 1024;
+/** A run of at least this many bytes is worth an SQE of its own, with a fixed buffer. */
+const OWN_SQE = 64 << 10;
+
+/** A fault of this library itself: something that cannot happen did. The client is closed by it. */
+export class DmioFault extends Error {
+  /** @param message What could not happen. */
+  constructor(message: string) {
+    super(`fault in dmio: ${message}`);
+    this.name = "DmioFault";
+  }
+}
+
+/** Counts of what the scheduler did. */
+export interface SchedulerCounters {
+  regions: number;
+  sqes: number;
+  fixedSqes: number;
+  submits: number;
+  shortTransfers: number;
+  bytes: number;
+  mostInFlight: number;
+}
+
+/** Drives one engine. */
+export class Scheduler {
+  /** What it did so far. */
+  readonly counters: SchedulerCounters = {
+    regions: 0,
+    sqes: 0,
+    fixedSqes: 0,
+    submits: 0,
+    shortTransfers: 0,
+    bytes: 0,
+    mostInFlight: 0,
+  };
+  /** SQEs in flight. */
+  inFlight = 0;
+
+  readonly #engine: Engine;
+  readonly #finished: (request: Request) => void;
+  readonly #pieces: Piece[] = [];
+  readonly #idle: Piece[] = [];
+  readonly #again: Piece[] = [];
+  readonly #lanes = new Map<BlockDevice, Lane>();
+  readonly #files: number[] = [];
+  readonly #ready: Lane[] = [];
+  #turn = 0;
+
+  /**
+   * @param engine What to drive.
+   * @param finished Called when nothing of a request is left to do, from `add` or `reap`.
+   */
+  constructor(engine: Engine, finished: (request: Request) => void) {
+    this.#engine = engine;
+    this.#finished = finished;
+    for (let slot = 0; slot < engine.capacity; slot++) this.#pieces.push(new Piece(slot));
+    this.#idle = this.#pieces.toReversed();
+    if (engine.features.fixedFiles) {
+      for (let place = engine.tableEntries - 1; place >= 0; place--) this.#files.push(place);
+    }
+  }
+
+  /** Whether something waits that could not be issued yet. */
+  get waiting(): boolean {
+    return this.#ready.length > 0 || this.#again.length > 0 || this.#engine.queued > 0;
+  }
+
+  /** The lane of a device; a device is registered with the ring when it is first named. */
+  lane(device: BlockDevice): Lane {
+    let lane = this.#lanes.get(device);
+    if (lane === undefined) {
+      lane = this.#makeLane(device);
+      this.#lanes.set(device, lane);
+    }
+    return lane;
+  }
+
+  /** Queues all regions of a request. */
+  add(request: Request): void {
+    request.pending = 1;
+    for (let i = 0; i < request.count; i++) {
+      const region = request.regions[i]!;
+      if (region.issued >= region.end) continue;
+      request.pending++;
+      this.counters.regions++;
+      const { lane } = region;
+      lane.push(region);
+      if (!lane.ready) {
+        lane.ready = true;
+        this.#ready.push(lane);
+      }
+    }
+    this.#release(request);
+  }
+
+  /** Gives the kernel as much as it takes. */
+  flush(): void {
+    for (;;) {
+      const full = this.#fill();
+      if (this.#engine.queued > 0) this.counters.submits++;
+      this.#engine.submit();
+      // What the engine did not take, it takes after a reap.
+      if (!full || this.#engine.queued > 0) return;
+    }
+  }
+
+  /** Takes in all CQEs that are there. @returns How many. */
+  reap(): number {
+    const count = this.#engine.reap();
+    const { userData, generation, result } = this.#engine.completions;
+    for (let i = 0; i < count; i++) this.#complete(userData[i]!, generation[i]!, result[i]!);
+    return count;
+  }
+
+  /** Takes back what was not issued yet of a request that nobody waits for any more. */
+  abandon(request: Request): void {
+    request.abandoned = true;
+    for (let i = 0; i < request.count; i++) {
+      const region = request.regions[i]!;
+      if (!region.lane.remove(region)) continue;
+      region.issued = region.end;
+      if (region.lane.head === null) this.#retire(region.lane);
+      if (region.pieces === 0) this.#release(request);
+    }
+  }
+
+  /** The first byte of a region that is not known to be transferred. */
+  firstPending(region: RegionIo): number {
+    let first = region.issued < region.bytes ? region.issued : region.bytes;
+    for (const piece of this.#pieces) {
+      if (piece.region === region && piece.offset < first) first = piece.offset;
+    }
+    return first;
+  }
+
+  // Queues SQEs while the engine has room. Returns whether it ran out of that before it ran out of work.
+  #fill(): boolean {
+    while (this.#again.length > 0) {
+      if (!this.#hasRoom()) return true;
+      const piece = this.#again.shift()!;
+      if (piece.region!.request.abandoned) this.#end(piece);
+      else this.#prepare(piece);
+    }
+    // A lane gets a slot only while it has fewer than are left: one device alone gets half of all, and however many devices hang
+    // with all they may have, something is left for the next (dynamic thresholds, Choudhury and Hahne, 1998).
+    for (let passed = 0; passed < this.#ready.length;) {
+      if (this.#turn >= this.#ready.length) this.#turn = 0;
+      const lane = this.#ready[this.#turn]!;
+      if (lane.inFlight >= this.#engine.capacity - this.inFlight) {
+        passed++;
+        this.#turn++;
+        continue;
+      }
+      if (!this.#hasRoom()) return true;
+      passed = 0;
+      this.#issue(lane);
+      if (lane.head === null) this.#retire(lane);
+      else this.#turn++;
+    }
+    return false;
+  }
+
+  #hasRoom(): boolean {
+    return this.#engine.room > 0 && this.#engine.vectorRoom >= MAX_VECTORS;
+  }
+
+  #retire(lane: Lane): void {
+    lane.ready = false;
+    const at = this.#ready.indexOf(lane);
+    const last = this.#ready.pop()!;
+    if (last !== lane) this.#ready[at] = last;
+  }
+
+  #issue(lane: Lane): void {
+    const region = lane.head!;
+    const piece = this.#idle.pop();
+    if (piece === undefined) throw new DmioFault("no slot is left, though one was counted");
+    const length = this.#pieceLength(region);
+    piece.start(region, length);
+    region.pieces++;
+    lane.inFlight++;
+    this.inFlight++;
+    if (this.inFlight > this.counters.mostInFlight) this.counters.mostInFlight = this.inFlight;
+    this.#step(region, length);
+    if (region.issued >= region.end) lane.shift();
+    this.#prepare(piece);
+  }
+
+  // How much of what is left of a region the next SQE carries: one long run, or as many short ones as an iovec array holds.
+  #pieceLength(region: RegionIo): number {
+    const { length } = region.request.segments;
+    const most = Math.min(region.end - region.issued, MAX_PIECE);
+    let total = length[region.segment]! - region.segmentAt;
+    if (total >= most || total >= OWN_SQE) return Math.min(total, most);
+    for (let i = 1; i < MAX_VECTORS && total < most; i++) total += length[region.segment + i]!;
+    return Math.min(total, most);
+  }
+
+  #step(region: RegionIo, bytes: number): void {
+    const { length } = region.request.segments;
+    region.issued += bytes;
+    region.segmentAt += bytes;
+    while (region.issued < region.end && region.segmentAt >= length[region.segment]!) {
+      region.segmentAt -= length[region.segment++]!;
+    }
+  }
+
+  #prepare(piece: Piece): void {
+    const engine = this.#engine;
+    const region = piece.region!;
+    const { segments, write } = region.request;
+    const { fd, registered } = region.lane;
+    // A byte offset may pass 2^53, its two halves do not; a sector is a safe integer, so its low 32 bits survive the shift.
+    const sector = region.sector + Math.floor(piece.offset / SECTOR_SIZE);
+    const low = ((sector << 9) | (piece.offset % SECTOR_SIZE)) >>> 0;
+    const high = Math.floor(sector / 2 ** 23);
+    const { asked, slot, generation } = piece;
+    const arena = segments.arena[piece.segment]!;
+    const at = segments.at[piece.segment]! + piece.segmentAt;
+    this.counters.sqes++;
+    if (piece.segmentAt + asked <= segments.length[piece.segment]! && engine.features.plainOpcodes) {
+      const fixed = arena.index >= 0;
+      const opcode = write
+        ? (fixed ? IORING_OP_WRITE_FIXED : IORING_OP_WRITE)
+        : (fixed ? IORING_OP_READ_FIXED : IORING_OP_READ);
+      if (fixed) this.counters.fixedSqes++;
+      const place = fixed ? arena.index : 0;
+      engine.prepare(opcode, fd, low, high, arena.address + at, asked, place, registered, slot, generation);
+      return;
+    }
+    let left = asked;
+    let from = piece.segmentAt;
+    for (let i = piece.segment; left > 0; i++, from = 0) {
+      const run = Math.min(segments.length[i]! - from, left);
+      engine.vector(segments.arena[i]!.address + segments.at[i]! + from, run);
+      left -= run;
+    }
+    const opcode = write ? IORING_OP_WRITEV : IORING_OP_READV;
+    engine.prepareVectored(opcode, fd, low, high, registered, slot, generation);
+  }
+
+  #complete(slot: number, generation: number, result: number): void {
+    const piece = this.#pieces[slot];
+    if (piece === undefined || piece.region === null || piece.generation !== generation) {
+      throw new DmioFault(`a CQE for slot ${slot}, use ${generation}, which has nothing in flight`);
+    }
+    if (result > 0) this.counters.bytes += result;
+    if (result >= 0 && result < piece.asked) this.counters.shortTransfers++;
+    if (piece.complete(result) || piece.region.request.abandoned) this.#end(piece);
+    else this.#again.push(piece);
+  }
+
+  #end(piece: Piece): void {
+    const region = piece.region!;
+    const { lane, request } = region;
+    piece.region = null;
+    this.#idle.push(piece);
+    this.inFlight--;
+    lane.inFlight--;
+    region.pieces--;
+    if (this.inFlight < 0 || lane.inFlight < 0 || region.pieces < 0) {
+      throw new DmioFault(`more completions than SQEs for ${lane.device.path}`);
+    }
+    if (region.done) this.#release(request);
+  }
+
+  // dec_count of drivers/md/dm-io.c.
+  #release(request: Request): void {
+    if (--request.pending === 0) this.#finished(request);
+    else if (request.pending < 0) throw new DmioFault("a request completed twice");
+  }
+
+  #makeLane(device: BlockDevice): Lane {
+    const place = this.#files.pop();
+    const registered = place !== undefined && this.#engine.registerFile(place, device.fd) === 0;
+    whenClosed(device, () => {
+      this.#lanes.delete(device);
+      if (place === undefined || !this.#open) return;
+      if (registered) this.#engine.registerFile(place, -1);
+      this.#files.push(place);
+    });
+    return new Lane(device, registered ? place : device.fd, registered);
+  }
+
+  #open = true;
+
+  /** Forgets the engine: it is about to be closed. */
+  close(): void {
+    this.#open = false;
+  }
+}

@@ -1,0 +1,225 @@
+/**
+ * The two waits: blocking, for the sync forms, and asynchronous, which polls while that pays and then sleeps, and lets timers and
+ * sockets run.
+ *
+ * @module
+ */
+
+import type { Engine } from "./engine.ts";
+import type { Scheduler } from "./scheduler.ts";
+
+/** How long to poll for a completion before sleeping, in milliseconds: what a thread hop costs anyway. */
+const POLL = 0.06;
+/** How long to go on from microtask to microtask before timers and sockets get a turn, in milliseconds. */
+const SLICE = 0.25;
+/** After polls in vain, this many waits at most go by until the next try. */
+const MOST_SKIPPED = 64;
+/** How long the channel that gives others their turn is kept when there is nothing to do, in milliseconds. */
+const KEEP_CHANNEL = 5;
+/** How long to leave a kernel alone that takes no SQEs though none of ours is in flight, in milliseconds. */
+const BACK_OFF = 1;
+
+/** Where the async wait is. */
+const IDLE = 0;
+/** A run is queued as a microtask or as a message. */
+const QUEUED = 1;
+/** A run is under way. */
+const RUNNING = 2;
+/** Nothing to do before the kernel, or a timer, says so. */
+const ASLEEP = 3;
+
+/** What the wait tells its client. */
+export interface WaitHooks {
+  /** Hands out answers that are due. @returns How many. */
+  deliver(): number;
+  /** The engine or the scheduler threw. */
+  fault(error: unknown): void;
+}
+
+/** Runs the scheduler of one client. */
+export class Wait {
+  /** What it did so far. */
+  readonly counters = { waits: 0, polls: 0 };
+
+  readonly #engine: Engine;
+  readonly #scheduler: Scheduler;
+  readonly #hooks: WaitHooks;
+  readonly #poll: boolean;
+  #state = IDLE;
+  #closed = false;
+  // Answers were just handed out: those who got them are about to ask again, all in one batch.
+  #burst = false;
+  #armed = false;
+  #yielded = 0;
+  #skip = 0;
+  #skipped = 0;
+  #channel: MessageChannel | null = null;
+  #closingChannel = false;
+
+  /**
+   * @param engine What to wait for.
+   * @param scheduler What to run.
+   * @param hooks Whom to tell.
+   * @param poll Whether to poll at all.
+   */
+  constructor(engine: Engine, scheduler: Scheduler, hooks: WaitHooks, poll: boolean) {
+    this.#engine = engine;
+    this.#scheduler = scheduler;
+    this.#hooks = hooks;
+    this.#poll = poll;
+  }
+
+  /**
+   * Something was queued or is due. What comes alone is submitted at once; what comes with others goes with them, at the latest
+   * when the microtasks that are queued now have run.
+   *
+   * @param alone Whether nothing else is outstanding.
+   */
+  kick(alone: boolean): void {
+    if (this.#state === RUNNING || this.#closed) return;
+    if (alone && !this.#burst) {
+      try {
+        this.#scheduler.flush();
+      } catch (error) {
+        this.#hooks.fault(error);
+        return;
+      }
+    }
+    if (this.#state !== QUEUED) this.#queue();
+  }
+
+  /**
+   * Sleeps on this thread until something is done. Answers of others that come up are left for the event loop.
+   *
+   * @param done Tells when.
+   * @param starved Called when nothing is in flight that could get it done; may throw.
+   */
+  block(done: () => boolean, starved: () => void): void {
+    for (;;) {
+      this.#scheduler.flush();
+      this.#scheduler.reap();
+      if (done()) return;
+      if (!this.#pending) starved();
+      else if (!this.#scheduler.waiting || this.#engine.queued === 0) {
+        this.counters.waits++;
+        this.#engine.wait();
+      } else {
+        this.#engine.wait(BACK_OFF * 1000);
+      }
+    }
+  }
+
+  /** Ends the asynchronous wait, so that nothing of it holds up the program. */
+  close(): void {
+    this.#closed = true;
+    if (this.#armed) this.#engine.wake();
+    this.#channel?.port1.close();
+    this.#channel = null;
+  }
+
+  readonly #run = (): void => {
+    if (this.#closed) return;
+    this.#state = RUNNING;
+    this.#burst = false;
+    try {
+      this.#round();
+    } catch (error) {
+      this.#state = IDLE;
+      this.#hooks.fault(error);
+    }
+  };
+
+  #round(): void {
+    const scheduler = this.#scheduler;
+    let began = 0;
+    for (;;) {
+      scheduler.flush();
+      scheduler.reap();
+      const delivered = this.#hooks.deliver();
+      if (delivered > 0) {
+        this.#skip = 0;
+        this.#burst = delivered > 1;
+        // Callbacks may have asked for more; whoever awaits a promise will, in the microtasks that come next.
+        scheduler.flush();
+        if (this.#burst || this.#pending) this.#queue();
+        else this.#rest();
+        return;
+      }
+      if (!this.#pending) return this.#rest();
+      const now = performance.now();
+      if (began === 0) {
+        if (!this.#worthPolling()) return this.#sleep();
+        began = now;
+      } else if (now - began > POLL) {
+        this.#skip = Math.min(this.#skip * 2 || 1, MOST_SKIPPED);
+        return this.#sleep();
+      }
+      this.counters.polls++;
+    }
+  }
+
+  #worthPolling(): boolean {
+    if (!this.#poll) return false;
+    if (this.#skipped < this.#skip) {
+      this.#skipped++;
+      return false;
+    }
+    this.#skipped = 0;
+    return true;
+  }
+
+  // Runs once those who were answered have run: soon, but every SLICE after a turn of the event loop.
+  #queue(): void {
+    this.#state = QUEUED;
+    if (performance.now() - this.#yielded < SLICE) {
+      queueMicrotask(this.#run);
+      return;
+    }
+    if (this.#channel === null) {
+      this.#channel = new MessageChannel();
+      this.#channel.port1.onmessage = () => {
+        this.#yielded = performance.now();
+        this.#run();
+      };
+    }
+    this.#channel.port2.postMessage(null);
+  }
+
+  #sleep(): void {
+    this.#state = ASLEEP;
+    if (this.#engine.queued > 0) {
+      // The kernel takes no SQEs now. Without one in flight nothing would ever wake us, so a timer does.
+      setTimeout(this.#wake, BACK_OFF);
+      return;
+    }
+    if (this.#armed) return;
+    this.#armed = true;
+    this.counters.waits++;
+    this.#engine.waitAsync().then(() => {
+      this.#armed = false;
+      this.#wake();
+    });
+  }
+
+  readonly #wake = (): void => {
+    this.#yielded = performance.now();
+    if (this.#state === ASLEEP) this.#run();
+  };
+
+  // An open channel keeps a program from ending, and costs more to make than a request: it goes only after a while of rest.
+  #rest(): void {
+    this.#state = IDLE;
+    if (this.#channel === null || this.#closingChannel) return;
+    this.#closingChannel = true;
+    setTimeout(() => {
+      this.#closingChannel = false;
+      if (this.#state !== IDLE && this.#state !== ASLEEP) return;
+      this.#channel?.port1.close();
+      this.#channel = null;
+    }, KEEP_CHANNEL);
+  }
+
+  get #pending(): boolean {
+    return this.#scheduler.inFlight > 0 || this.#scheduler.waiting;
+  }
+}
