@@ -72,6 +72,7 @@ export class IoClient implements AsyncDisposable {
   readonly #outstanding = new Set<Request>();
   #due: Request[] = [];
   #closing: PromiseWithResolvers<void> | null = null;
+  #freed = false;
   #fault: Error | null = null;
 
   /**
@@ -89,6 +90,7 @@ export class IoClient implements AsyncDisposable {
     this.#scheduler = new Scheduler(this.#engine, (request) => this.#finished(request));
     this.#findArena = (buffer) => this.pool.chunkOf(buffer) ?? sharedArena(buffer);
     this.#wait = new Wait(this.#engine, this.#scheduler, {
+      due: () => this.#due.length,
       deliver: () => this.#deliver(),
       fault: (error) => this.#break(error),
     }, poll);
@@ -362,6 +364,7 @@ export class IoClient implements AsyncDisposable {
       if (fn === null) resolve!(result);
       else call(fn, result.errorBits, context);
     }
+    if (this.#closing !== null) this.#closeWhenIdle();
     return due.length;
   }
 
@@ -377,6 +380,9 @@ export class IoClient implements AsyncDisposable {
   }
 
   async #free(): Promise<void> {
+    if (this.#freed) return;
+    this.#freed = true;
+    await null; // whoever found out that all is done is still at work with the ring
     this.#wait.close();
     this.#scheduler.close();
     this.pool.close();

@@ -30,6 +30,8 @@ const ASLEEP = 3;
 
 /** What the wait tells its client. */
 export interface WaitHooks {
+  /** How many answers are due. */
+  due(): number;
   /** Hands out answers that are due. @returns How many. */
   deliver(): number;
   /** The engine or the scheduler threw. */
@@ -92,20 +94,17 @@ export class Wait {
    * Sleeps on this thread until something is done. Answers of others that come up are left for the event loop.
    *
    * @param done Tells when.
-   * @param starved Called when nothing is in flight that could get it done; may throw.
+   * @param starved Called, instead of sleeping for ever, when nothing is in flight that could get it done.
    */
   block(done: () => boolean, starved: () => void): void {
     for (;;) {
       this.#scheduler.flush();
       this.#scheduler.reap();
       if (done()) return;
-      if (!this.#pending) starved();
-      else if (!this.#scheduler.waiting || this.#engine.queued === 0) {
-        this.counters.waits++;
-        this.#engine.wait();
-      } else {
-        this.#engine.wait(BACK_OFF * 1000);
-      }
+      if (this.#scheduler.inFlight === 0 && !this.#scheduler.waiting) return starved();
+      this.counters.waits++;
+      if (this.#engine.queued === 0) this.#engine.wait();
+      else this.#engine.wait(BACK_OFF * 1000);
     }
   }
 
@@ -138,6 +137,7 @@ export class Wait {
       const delivered = this.#hooks.deliver();
       if (delivered > 0) {
         this.#skip = 0;
+        if (this.#closed) return;
         this.#burst = delivered > 1;
         // Callbacks may have asked for more; whoever awaits a promise will, in the microtasks that come next.
         scheduler.flush();
@@ -220,6 +220,6 @@ export class Wait {
   }
 
   get #pending(): boolean {
-    return this.#scheduler.inFlight > 0 || this.#scheduler.waiting;
+    return this.#scheduler.inFlight > 0 || this.#scheduler.waiting || this.#hooks.due() > 0;
   }
 }

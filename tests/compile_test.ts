@@ -4,7 +4,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { fromFileUrl, join } from "@std/path";
 
 const ROOT = fromFileUrl(new URL("../", import.meta.url));
-const PERMISSIONS = ["--no-prompt", "--allow-ffi", "--allow-read=/tmp", "--allow-write=/tmp"];
+const PERMISSIONS = ["--no-prompt", "--allow-ffi", "--allow-read", "--allow-write"];
 
 async function run(command: string, args: string[], cwd: string, env: Record<string, string> = {}) {
   const output = await new Deno.Command(command, { args, cwd, env: { NO_COLOR: "1", ...env } }).output();
