@@ -28,6 +28,7 @@ export { type IoRegion, MAX_REGIONS, READ, SECTOR_SIZE, WRITE } from "./src/regi
 export type { BioVec, IoMemory, Page, PageList } from "./src/memory.ts";
 export type { IoFailure, IoResult } from "./src/result.ts";
 export type { IoNotifyFn } from "./src/request.ts";
+export type { IoStats, LatencySummary, SchedulerCounters } from "./src/stats.ts";
 export type { IoOptions } from "./src/deadline.ts";
 export type { Pool } from "./src/pool.ts";
 export type { Completions, Engine, EngineFeatures } from "./src/engine.ts";

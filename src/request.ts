@@ -87,6 +87,8 @@ export class Request {
   settled = false;
   /** Its caller sleeps until it is done. */
   sync = false;
+  /** When it was started, in milliseconds. */
+  began = 0;
   /** Settle its promise; or else `fn` is told. */
   resolve: ((result: IoResult) => void) | null = null;
   reject: ((fault: Error) => void) | null = null;

@@ -17,6 +17,7 @@ import type { Engine } from "./engine.ts";
 import { Lane } from "./lane.ts";
 import { Piece } from "./piece.ts";
 import { SECTOR_SIZE } from "./region.ts";
+import type { SchedulerCounters } from "./stats.ts";
 import type { RegionIo, Request } from "./request.ts";
 
 /** The most bytes that one SQE carries: long enough for full speed, short enough to share a device. */
@@ -35,21 +36,10 @@ export class DmioFault extends Error {
   }
 }
 
-/** Counts of what the scheduler did. */
-export interface SchedulerCounters {
-  regions: number;
-  sqes: number;
-  fixedSqes: number;
-  submits: number;
-  shortTransfers: number;
-  bytes: number;
-  mostInFlight: number;
-}
-
 /** Drives one engine. */
 export class Scheduler {
   /** What it did so far. */
-  readonly counters: SchedulerCounters = {
+  readonly counters: { -readonly [K in keyof SchedulerCounters]: SchedulerCounters[K] } = {
     regions: 0,
     sqes: 0,
     fixedSqes: 0,

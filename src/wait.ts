@@ -40,6 +40,8 @@ export interface WaitHooks {
 
 /** Runs the scheduler of one client. */
 export class Wait {
+  /** The time when requests last came or were answered, in milliseconds: asked for once a batch. */
+  clock = 0;
   /** What it did so far. */
   readonly counters = { waits: 0, polls: 0 };
 
@@ -133,7 +135,7 @@ export class Wait {
     let began = 0;
     for (;;) {
       scheduler.flush();
-      scheduler.reap();
+      if (scheduler.reap() > 0) this.clock = performance.now();
       const delivered = this.#hooks.deliver();
       if (delivered > 0) {
         this.#skip = 0;
@@ -171,7 +173,8 @@ export class Wait {
   // Runs once those who were answered have run: soon, but every SLICE after a turn of the event loop.
   #queue(): void {
     this.#state = QUEUED;
-    if (performance.now() - this.#yielded < SLICE) {
+    this.clock = performance.now();
+    if (this.clock - this.#yielded < SLICE) {
       queueMicrotask(this.#run);
       return;
     }

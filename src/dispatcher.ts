@@ -1,0 +1,323 @@
+/**
+ * The life of a request: accepted, started, settled, answered; and of all of them: none is lost, none is told twice.
+ *
+ * @module
+ */
+
+import { ECANCELED } from "../ffi/errno.ts";
+import { Bounce, type BounceHooks } from "./bounce.ts";
+import { holdDevice, releaseDevice } from "./device.ts";
+import type { Engine } from "./engine.ts";
+import { type FindArena, type IoMemory, reduce, sharedArena } from "./memory.ts";
+import { Pool } from "./pool.ts";
+import { checkRegions, type IoRegion } from "./region.ts";
+import { type IoNotifyFn, Request } from "./request.ts";
+import type { IoResult } from "./result.ts";
+import { DmioFault, Scheduler } from "./scheduler.ts";
+import { Histogram, type IoStats } from "./stats.ts";
+import { Wait } from "./wait.ts";
+
+/** All requests of one client. */
+export class Dispatcher {
+  /** The client's pages. */
+  readonly pool: Pool;
+
+  readonly #engine: Engine;
+  readonly #scheduler: Scheduler;
+  readonly #wait: Wait;
+  readonly #findArena: FindArena;
+  readonly #bounceHooks: BounceHooks;
+  readonly #latency = new Histogram();
+  readonly #spare: Request[] = [];
+  readonly #outstanding = new Set<Request>();
+  #due: Request[] = [];
+  #requests = 0;
+  #bounces = 0;
+  #closing: PromiseWithResolvers<void> | null = null;
+  #freed = false;
+  #fault: Error | null = null;
+
+  /**
+   * @param engine What carries the I/O.
+   * @param poll Whether to poll for completions.
+   */
+  constructor(engine: Engine, poll: boolean) {
+    this.#engine = engine;
+    this.pool = new Pool(engine);
+    this.#scheduler = new Scheduler(engine, (request) => this.#finished(request));
+    this.#findArena = (buffer) => this.pool.chunkOf(buffer) ?? sharedArena(buffer);
+    this.#wait = new Wait(engine, this.#scheduler, {
+      due: () => this.#due.length,
+      deliver: () => this.#deliver(),
+      fault: (error) => this.#break(error),
+    }, poll);
+    this.#bounceHooks = {
+      issue: (request) => {
+        this.#scheduler.add(request);
+        this.#wait.kick(false);
+      },
+      finish: (request) => {
+        this.#settle(request);
+        this.#wait.kick(false);
+      },
+    };
+  }
+
+  /** Requests that are accepted and not yet settled. */
+  get outstanding(): number {
+    return this.#outstanding.size;
+  }
+
+  /** What was done so far. */
+  get stats(): IoStats {
+    return {
+      requests: this.#requests,
+      outstanding: this.#outstanding.size,
+      bounces: this.#bounces,
+      ...this.#scheduler.counters,
+      ...this.#wait.counters,
+      inFlight: this.#scheduler.inFlight,
+      latency: this.#latency.summary(),
+    };
+  }
+
+  /**
+   * Checks everything that the caller could have got wrong, and holds what the request needs. Once this has returned, nothing throws.
+   *
+   * @param write Whether to write.
+   * @param regions Where.
+   * @param memory The memory.
+   * @returns The request, to be started.
+   * @throws {TypeError | RangeError} For what the caller got wrong; nothing is held then.
+   */
+  accept(write: boolean, regions: readonly IoRegion[], memory: IoMemory): Request {
+    if (this.#fault !== null) throw this.#fault;
+    if (this.#closing !== null) throw new TypeError("the client is closed");
+    const need = checkRegions(regions, write);
+    const request = this.#spare.pop() ?? new Request();
+    try {
+      reduce(memory, need, request.memory, this.#findArena);
+      request.write = write;
+      for (let i = 0; i < regions.length; i++) {
+        const region = regions[i]!;
+        request.addRegion(region, this.#scheduler.lane(region.bdev));
+      }
+      request.bounce = needsBounce(request) ? new Bounce(request, need, this.pool, this.#bounceHooks) : null;
+      this.pool.pin(request.memory);
+    } catch (error) {
+      request.clear();
+      this.#spare.push(request);
+      throw error;
+    }
+    for (let i = 0; i < regions.length; i++) holdDevice(regions[i]!.bdev);
+    this.#outstanding.add(request);
+    this.#requests++;
+    if (request.bounce !== null) this.#bounces++;
+    return request;
+  }
+
+  /** Starts a request, whose answer goes to its promise or its function. */
+  start(request: Request): void {
+    this.#begin(request);
+    this.#wait.kick(this.#outstanding.size === 1);
+    request.began = this.#wait.clock;
+  }
+
+  /**
+   * Carries a request out while the program stands still. Others that are answered meanwhile are told later, from the event loop.
+   *
+   * @returns The answer.
+   * @throws {RangeError} When the request needs pages of the pool, and the program holds all of them.
+   */
+  block(request: Request): IoResult {
+    request.sync = true;
+    const began = performance.now();
+    try {
+      this.#begin(request);
+      this.#wait.block(() => request.settled, () => this.#starve(request));
+    } catch (error) {
+      if (this.#outstanding.has(request)) this.#break(error);
+      throw error;
+    }
+    this.#latency.add(performance.now() - began);
+    const result = request.answer();
+    this.#recycle(request);
+    if (this.#due.length > 0) this.#wait.kick(false);
+    return result;
+  }
+
+  /** The deadline came before the answer: what is not answered yet has failed; its memory is held until the kernel lets go of it. */
+  expire(request: Request, errno: number): void {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    for (let i = 0; i < request.count; i++) {
+      const region = request.regions[i]!;
+      if (region.pieces === 0 && region.issued >= region.bytes) continue;
+      const first = this.#scheduler.firstPending(region);
+      region.fail(errno, first);
+      if (!request.write) request.memory.zero(first, region.bytes);
+    }
+    request.whenSettled = resolve;
+    request.result = request.answer(promise);
+    request.disarm?.();
+    request.disarm = null;
+    this.#due.push(request);
+    if (request.bounce?.waiting) request.bounce.cancel(errno);
+    else this.#scheduler.abandon(request);
+    this.#wait.kick(false);
+  }
+
+  /** Answers a request that was accepted and is not to be started at all. */
+  refuse(request: Request, errno: number): void {
+    this.expire(request, errno);
+    this.#settle(request);
+  }
+
+  /** Takes no more requests; frees everything once all are settled. @returns Resolves when that is done. */
+  close(): Promise<void> {
+    if (this.#closing === null) {
+      this.#closing = Promise.withResolvers<void>();
+      this.pool.refuse(new Error("the client was closed before pages came free"));
+      this.#closeWhenIdle();
+    }
+    return this.#closing.promise;
+  }
+
+  /** The devices that have not answered yet, by path. */
+  get late(): string[] {
+    const paths = new Set<string>();
+    for (const request of this.#outstanding) {
+      for (let i = 0; i < request.count; i++) {
+        const { lane, pieces } = request.regions[i]!;
+        if (pieces > 0) paths.add(lane.device.path);
+      }
+    }
+    return [...paths];
+  }
+
+  #begin(request: Request): void {
+    if (request.bounce !== null) request.bounce.begin();
+    else this.#scheduler.add(request);
+  }
+
+  // All that was issued of a request is done.
+  #finished(request: Request): void {
+    if (request.bounce === null || request.bounce.advance()) this.#settle(request);
+  }
+
+  // The kernel has nothing of a request any more.
+  #settle(request: Request): void {
+    request.settled = true;
+    this.pool.unpin(request.memory);
+    for (let i = 0; i < request.count; i++) releaseDevice(request.regions[i]!.lane.device);
+    this.#outstanding.delete(request);
+    request.disarm?.();
+    if (request.result === null) {
+      if (!request.sync) this.#due.push(request);
+    } else {
+      request.whenSettled?.();
+      if (request.resolve === null) this.#recycle(request);
+    }
+    if (this.#closing !== null) this.#closeWhenIdle();
+  }
+
+  // A blocking request needs pages, all are held by the program, and nothing is in flight that could bring some back.
+  #starve(request: Request): void {
+    if (!request.bounce?.waiting) throw new DmioFault("a request waits, and nothing is in flight");
+    request.bounce.cancel(ECANCELED);
+    this.#recycle(request);
+    throw new RangeError(
+      `memory must be copied through pages of the pool, and ${this.pool.available} of ${this.pool.pages} are free. ` +
+        "Free some, or add some with pool.get",
+    );
+  }
+
+  #deliver(): number {
+    const due = this.#due;
+    if (due.length === 0) return 0;
+    this.#due = [];
+    const now = this.#wait.clock;
+    for (const request of due) {
+      this.#latency.add(now - request.began);
+      const { resolve, fn, context } = request;
+      const result = request.result ?? request.answer();
+      request.resolve = null;
+      if (request.settled) this.#recycle(request);
+      if (fn === null) resolve!(result);
+      else call(fn, result.errorBits, context);
+    }
+    if (this.#closing !== null) this.#closeWhenIdle();
+    return due.length;
+  }
+
+  #closeWhenIdle(): void {
+    const outstanding = [...this.#outstanding];
+    // What waits for pages that the program holds, and closes over, would wait for ever.
+    if (outstanding.length > 0 && outstanding.every((request) => request.bounce?.waiting)) {
+      for (const request of outstanding) request.bounce!.cancel(ECANCELED);
+      this.#wait.kick(false);
+    } else if (outstanding.length === 0 && this.#due.length === 0) {
+      void this.#free();
+    }
+  }
+
+  async #free(): Promise<void> {
+    if (this.#freed) return;
+    this.#freed = true;
+    await null; // whoever found out that all is done is still at work with the ring
+    this.#wait.close();
+    this.#scheduler.close();
+    this.pool.close();
+    await this.#engine.close();
+    this.#closing!.resolve();
+  }
+
+  // Something that cannot happen did, or the kernel refused the ring: nobody is left waiting, and nothing is trusted any more. The
+  // kernel may still use the pool's memory, so that stays mapped.
+  #break(cause: unknown): void {
+    if (this.#fault !== null) return;
+    const fault = this.#fault = cause instanceof Error ? cause : new Error(`${cause}`);
+    this.#wait.close();
+    this.#scheduler.close();
+    void this.#engine.close();
+    for (const request of new Set([...this.#due, ...this.#outstanding])) {
+      request.disarm?.();
+      for (let i = 0; i < request.count; i++) releaseDevice(request.regions[i]!.lane.device);
+      request.whenSettled?.();
+      if (request.fn !== null) {
+        queueMicrotask(() => request.fn!(2n ** BigInt(request.count) - 1n, request.context));
+      } else request.reject?.(fault);
+    }
+    this.#due = [];
+    this.#outstanding.clear();
+    this.#closing?.resolve();
+  }
+
+  #recycle(request: Request): void {
+    request.clear();
+    this.#spare.push(request);
+  }
+}
+
+// Memory that is no arena, or that a direct device can't use where it lies, goes through pages of the pool.
+function needsBounce(request: Request): boolean {
+  let memoryAlignment = 1;
+  let blockSize = 1;
+  for (let i = 0; i < request.count; i++) {
+    const { device } = request.regions[i]!.lane;
+    if (!device.direct) continue;
+    memoryAlignment = Math.max(memoryAlignment, device.memoryAlignment);
+    blockSize = Math.max(blockSize, device.logicalBlockSize);
+  }
+  return !request.memory.aligned(memoryAlignment, blockSize);
+}
+
+// One that throws must not keep the others from being told.
+function call(fn: IoNotifyFn<unknown>, error: bigint, context: unknown): void {
+  try {
+    fn(error, context);
+  } catch (thrown) {
+    queueMicrotask(() => {
+      throw thrown;
+    });
+  }
+}
