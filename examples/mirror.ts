@@ -11,7 +11,7 @@
  */
 
 import { Buffer } from "node:buffer";
-import { closeSync, openSync } from "node:fs";
+import { openSync } from "node:fs";
 import {
   type BioVec,
   BlockDevice,
@@ -131,7 +131,6 @@ async function loseOne(image: Uint8Array, devices: BlockDevice[]): Promise<boole
     readOnly: true,
     writable: true,
     direct: false,
-    closeFd: closeSync,
   });
   const some = image.subarray(0, Math.min(image.length, 4 * MIB));
   const errorBits = await writeAll(some, [...devices.slice(0, -1), readOnly]);

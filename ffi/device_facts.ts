@@ -24,6 +24,8 @@ import {
 export interface DeviceFacts {
   /** `"block"` for a block device, `"regular"` for a file, `"other"` for what cannot be a device. */
   readonly kind: "block" | "regular" | "other";
+  /** The inode's number, which tells files of one file system apart. */
+  readonly inode: number;
   /** Size in whole sectors of 512 bytes. */
   readonly sectors: number;
   /** The unit of direct I/O in bytes: sector, count and each piece of memory are multiples of it. */
@@ -51,6 +53,7 @@ export function deviceFacts(fd: number): DeviceFacts {
   if (libc().statx(fd, EMPTY_PATH, AT_EMPTY_PATH, mask, new Uint8Array(stat.buffer)) !== 0) {
     throw new SystemError("statx", errno(), `could not look at file descriptor ${fd}`);
   }
+  const inode = Number(stat.getBigUint64(STATX.stx_ino, true));
   const type = stat.getUint16(STATX.stx_mode, true) & S_IFMT;
   // Linux 6.1 says what direct I/O needs; 0 when the file system does not tell or does not do it.
   const tells = (stat.getUint32(STATX.stx_mask, true) & STATX_DIOALIGN) !== 0;
@@ -60,6 +63,7 @@ export function deviceFacts(fd: number): DeviceFacts {
     const logicalBlockSize = ioctlUint32(fd, BLKSSZGET);
     return {
       kind: "block",
+      inode,
       sectors: wholeSectors(ioctlWords(fd, BLKGETSIZE64), 0),
       logicalBlockSize,
       physicalBlockSize: ioctlUint32(fd, BLKPBSZGET),
@@ -71,6 +75,7 @@ export function deviceFacts(fd: number): DeviceFacts {
   const blockSize = stat.getUint32(STATX.stx_blksize, true);
   const unit = Math.min(blockSize, 4096);
   return {
+    inode,
     kind: type === S_IFREG ? "regular" : "other",
     sectors: wholeSectors(stat, STATX.stx_size),
     logicalBlockSize: offsetAlign || unit,

@@ -63,6 +63,7 @@ export const statx = {
   stx_mask: 0,
   stx_blksize: 4,
   stx_mode: 28,
+  stx_ino: 32,
   stx_size: 40,
   stx_dio_mem_align: 152,
   stx_dio_offset_align: 156,

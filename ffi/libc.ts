@@ -30,6 +30,13 @@ const symbols = {
     result: "i32",
   },
   eventfd: { parameters: ["u32", /* unsigned initval */ "i32" /* int flags */], result: "i32" },
+  open: {
+    parameters: [
+      "buffer", // const char *pathname
+      "i32", // int flags
+    ],
+    result: "i32",
+  },
   close: { parameters: ["i32" /* int fd */], result: "i32" },
   write: {
     parameters: [

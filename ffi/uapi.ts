@@ -41,7 +41,15 @@ export const BLKGETSIZE64 = 0x80081272;
 export const BLKSSZGET = 0x1268;
 export const BLKPBSZGET = 0x127b;
 
-// linux/stat.h, sys/stat.h, fcntl.h
+// fcntl.h
+export const O_RDONLY = 0;
+export const O_RDWR = 2;
+export const O_EXCL = 0o200;
+export const O_CLOEXEC = 0o2000000;
+/** One of the few that differ from machine to machine. */
+export const O_DIRECT: number = Deno.build.arch === "aarch64" ? 0o200000 : 0o40000;
+
+// linux/stat.h, sys/stat.h
 export const AT_EMPTY_PATH = 0x1000;
 export const STATX_BASIC_STATS = 0x7ff;
 export const STATX_DIOALIGN = 0x2000;

@@ -4,10 +4,10 @@
  * @module
  */
 
-import { closeSync, constants, ftruncateSync, openSync } from "node:fs";
 import { type DeviceFacts, deviceFacts } from "../ffi/device_facts.ts";
-import { libc } from "../ffi/libc.ts";
-import { SECTOR_SIZE } from "./region.ts";
+import { assertPlatform } from "../ffi/library.ts";
+import { closeFd, openFd } from "../ffi/open.ts";
+import { describe, SECTOR_SIZE } from "./region.ts";
 
 /** How to open a {@linkcode BlockDevice}. */
 export interface OpenOptions {
@@ -25,7 +25,7 @@ export interface OpenOptions {
 }
 
 /** An open device: what its constructor needs to know. */
-export interface OpenDevice extends Omit<DeviceFacts, "kind"> {
+export interface OpenDevice extends Omit<DeviceFacts, "kind" | "inode"> {
   /** Its path, for messages. */
   readonly path: string;
   /** Its file descriptor. */
@@ -34,8 +34,8 @@ export interface OpenDevice extends Omit<DeviceFacts, "kind"> {
   readonly writable: boolean;
   /** Whether it was opened with `O_DIRECT`. */
   readonly direct: boolean;
-  /** Closes the file descriptor. */
-  readonly closeFd: (fd: number) => void;
+  /** Closes the file descriptor. Default: `close(2)`. */
+  readonly closeFd?: (fd: number) => void;
 }
 
 let holdDevice: (device: BlockDevice) => void;
@@ -90,54 +90,45 @@ export class BlockDevice implements Disposable, AsyncDisposable {
     this.readOnly = open.readOnly;
     this.writable = open.writable;
     this.direct = open.direct;
-    this.#closeFd = open.closeFd;
+    this.#closeFd = open.closeFd ?? closeFd;
   }
 
   /**
-   * Opens a block device or a regular file. Obeys `--allow-read` and `--allow-write`.
+   * Opens a block device or a regular file. Obeys `--allow-read` and `--allow-write`; Deno wants `--allow-all` for what lies in `/dev`.
    *
    * @param path Its path.
    * @param options How to open it.
    * @returns The open device.
    * @throws {Deno.errors.NotCapable} Without the permission.
+   * @throws {Deno.errors.NotFound} When there is none, and other errors of `Deno.openSync`.
    * @throws {TypeError} When it is neither a block device nor a regular file, or options do not go together.
    * @throws {RangeError} When `create` is no whole number of sectors.
-   * @throws {Error} What `open(2)` gives, with its `code`: `ENOENT`, `EACCES`, `EBUSY` (`exclusive`), `EINVAL` (a file system
-   * without direct I/O).
+   * @throws {SystemError} `EBUSY` (`exclusive`), `EINVAL` (a file system without direct I/O), and what else `open(2)` says.
    */
   static open(path: string | URL, options: OpenOptions = {}): BlockDevice {
     const { write = false, direct = false, create, exclusive = false } = options;
     if (!write && (create !== undefined || exclusive)) {
-      throw new TypeError(`options: ${create !== undefined ? "create" : "exclusive"} needs write: true`);
+      throw new TypeError(`options.${create !== undefined ? "create" : "exclusive"} needs write: true`);
     }
     if (create !== undefined && !(Number.isSafeInteger(create) && create > 0 && create % SECTOR_SIZE === 0)) {
       throw new RangeError(
-        `options.create is ${create}; it must be a positive multiple of ${SECTOR_SIZE} bytes`,
+        `options.create is ${describe(create)}; it must be a positive multiple of ${SECTOR_SIZE} bytes`,
       );
     }
-    libc(); // a system that dmio does not run on is told so before anything is opened or made
-    let flags = write ? constants.O_RDWR : constants.O_RDONLY;
-    if (direct) flags |= constants.O_DIRECT;
-    if (create !== undefined) flags |= constants.O_CREAT;
-    let fd = openSync(path, flags);
+    assertPlatform();
+    const name = path instanceof URL ? decodeURIComponent(path.pathname) : path;
+    if (create === undefined || exists(name)) assertKind(name);
+    // Deno opens it first, by its own rules on who may; then it is opened again as Deno can't, and must be the same one.
+    using file = Deno.openSync(name, { read: true, write, create: create !== undefined });
+    const { ino, isFile, size } = file.statSync();
+    if (create !== undefined && isFile && size < create) file.truncateSync(create);
+    const fd = openFd(name, { write, direct, exclusive: exclusive && !isFile });
     try {
-      let facts = deviceFacts(fd);
-      if (facts.kind === "other") {
-        throw new TypeError(`${path} is neither a block device nor a regular file`);
-      }
-      if (exclusive && facts.kind === "block") {
-        // node:fs gives O_EXCL only with O_CREAT, which on a device that exists means just what is wanted.
-        const held = openSync(path, flags | constants.O_EXCL);
-        closeSync(fd);
-        fd = held;
-      }
-      if (create !== undefined && facts.kind === "regular" && facts.sectors * SECTOR_SIZE < create) {
-        ftruncateSync(fd, create);
-        facts = deviceFacts(fd);
-      }
-      return new BlockDevice({ ...facts, path: `${path}`, fd, writable: write, direct, closeFd: closeSync });
+      const { kind, inode, ...facts } = deviceFacts(fd);
+      if (kind === "other" || inode !== ino) throw new TypeError(`${name} was replaced while it was opened`);
+      return new BlockDevice({ ...facts, path: name, fd, writable: write, direct });
     } catch (error) {
-      closeSync(fd);
+      closeFd(fd);
       throw error;
     }
   }
@@ -202,3 +193,19 @@ export {
   /** Calls a listener just before a device's file descriptor is closed. */
   whenClosed,
 };
+
+function exists(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+// To open a pipe or a terminal can block, or do things; so what it is is asked first.
+function assertKind(path: string): void {
+  const { isFile, isBlockDevice } = Deno.statSync(path);
+  if (!isFile && !isBlockDevice) throw new TypeError(`${path} is neither a block device nor a regular file`);
+}

@@ -75,7 +75,8 @@ export class Dispatcher {
       outstanding: this.#outstanding.size,
       bounces: this.#bounces,
       ...this.#scheduler.counters,
-      ...this.#wait.counters,
+      waits: this.#wait.waits,
+      polls: this.#wait.polls,
       inFlight: this.#scheduler.inFlight,
       latency: this.#latency.summary(),
     };

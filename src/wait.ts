@@ -6,14 +6,11 @@
  */
 
 import type { Engine } from "./engine.ts";
+import { Polling } from "./polling.ts";
 import type { Scheduler } from "./scheduler.ts";
 
-/** How long to poll for a completion before sleeping, in milliseconds: what a thread hop costs anyway. */
-const POLL = 0.06;
 /** How long to go on from microtask to microtask before timers and sockets get a turn, in milliseconds. */
 const SLICE = 0.25;
-/** After polls in vain, this many waits at most go by until the next try. */
-const MOST_SKIPPED = 64;
 /** How long the channel that gives others their turn is kept when there is nothing to do, in milliseconds. */
 const KEEP_CHANNEL = 5;
 /** How long to leave a kernel alone that takes no SQEs though none of ours is in flight, in milliseconds. */
@@ -42,21 +39,19 @@ export interface WaitHooks {
 export class Wait {
   /** The time when requests last came or were answered, in milliseconds: asked for once a batch. */
   clock = 0;
-  /** What it did so far. */
-  readonly counters = { waits: 0, polls: 0 };
+  /** How often it went to sleep. */
+  waits = 0;
 
   readonly #engine: Engine;
   readonly #scheduler: Scheduler;
   readonly #hooks: WaitHooks;
-  readonly #poll: boolean;
+  readonly #polling: Polling;
   #state = IDLE;
   #closed = false;
   // Answers were just handed out: those who got them are about to ask again, all in one batch.
   #burst = false;
   #armed = false;
   #yielded = 0;
-  #skip = 0;
-  #skipped = 0;
   #channel: MessageChannel | null = null;
   #closingChannel = false;
 
@@ -70,7 +65,7 @@ export class Wait {
     this.#engine = engine;
     this.#scheduler = scheduler;
     this.#hooks = hooks;
-    this.#poll = poll;
+    this.#polling = new Polling(poll);
   }
 
   /**
@@ -104,10 +99,15 @@ export class Wait {
       this.#scheduler.reap();
       if (done()) return;
       if (this.#scheduler.inFlight === 0 && !this.#scheduler.waiting) return starved();
-      this.counters.waits++;
+      this.waits++;
       if (this.#engine.queued === 0) this.#engine.wait();
       else this.#engine.wait(BACK_OFF * 1000);
     }
+  }
+
+  /** How often it looked for a completion in vain. */
+  get polls(): number {
+    return this.#polling.polls;
   }
 
   /** Ends the asynchronous wait, so that nothing of it holds up the program. */
@@ -138,7 +138,7 @@ export class Wait {
       if (scheduler.reap() > 0) this.clock = performance.now();
       const delivered = this.#hooks.deliver();
       if (delivered > 0) {
-        this.#skip = 0;
+        if (began > 0) this.#polling.paid();
         if (this.#closed) return;
         this.#burst = delivered > 1;
         // Callbacks may have asked for more; whoever awaits a promise will, in the microtasks that come next.
@@ -148,26 +148,13 @@ export class Wait {
         return;
       }
       if (!this.#pending) return this.#rest();
-      const now = performance.now();
       if (began === 0) {
-        if (!this.#worthPolling()) return this.#sleep();
-        began = now;
-      } else if (now - began > POLL) {
-        this.#skip = Math.min(this.#skip * 2 || 1, MOST_SKIPPED);
+        if (!this.#polling.worth()) return this.#sleep();
+        began = performance.now();
+      } else if (!this.#polling.again(performance.now() - began)) {
         return this.#sleep();
       }
-      this.counters.polls++;
     }
-  }
-
-  #worthPolling(): boolean {
-    if (!this.#poll) return false;
-    if (this.#skipped < this.#skip) {
-      this.#skipped++;
-      return false;
-    }
-    this.#skipped = 0;
-    return true;
   }
 
   // Runs once those who were answered have run: soon, but every SLICE after a turn of the event loop.
@@ -197,7 +184,7 @@ export class Wait {
     }
     if (this.#armed) return;
     this.#armed = true;
-    this.counters.waits++;
+    this.waits++;
     this.#engine.waitAsync().then(() => {
       this.#armed = false;
       this.#wake();
