@@ -4,7 +4,7 @@
  * @module
  */
 
-import { EFAULT } from "../ffi/errno.ts";
+import { EFAULT, ENOMEM } from "../ffi/errno.ts";
 import { pageSize } from "../ffi/memory.ts";
 import { Segments } from "./memory.ts";
 import type { PageWaiter, Pool } from "./pool.ts";
@@ -72,6 +72,11 @@ export class Bounce implements PageWaiter {
   take(): "served" | "short" | "held" {
     const { request } = this;
     const available = this.#pool.available;
+    if (this.#pool.pages < this.#unit) {
+      // The pool was shrunk since: no page will ever come.
+      this.cancel(ENOMEM);
+      return "served";
+    }
     if (available < this.#unit) return "short";
     // As with slots: a device may hold pages only while it has fewer than are left, so that one that hangs leaves some for others.
     for (let i = 0; i < request.count; i++) {
@@ -81,6 +86,12 @@ export class Bounce implements PageWaiter {
     const fair = Math.max(Math.floor(available / 2), 1);
     const most = Math.ceil(Math.min(left, WINDOW_PAGES, fair) / this.#unit) * this.#unit;
     this.#taken = this.#pool.takeInto(this.#pages, most);
+    if (this.#taken < this.#unit) {
+      this.#pool.giveBack(this.#pages);
+      this.#pages.clear();
+      this.#taken = 0;
+      return "short";
+    }
     this.#charge(this.#taken);
     this.waiting = false;
     this.#end = Math.min(this.#start + this.#taken * pageSize(), this.#need);

@@ -5,7 +5,7 @@
  */
 
 import { ECANCELED, ETIMEDOUT } from "../ffi/errno.ts";
-import { describe } from "./region.ts";
+import { describe } from "./describe.ts";
 
 /** When to stop waiting for an answer. */
 export interface IoOptions {

@@ -7,7 +7,10 @@
 import { type DeviceFacts, deviceFacts } from "../ffi/device_facts.ts";
 import { assertPlatform } from "../ffi/library.ts";
 import { closeFd, openFd } from "../ffi/open.ts";
-import { describe, SECTOR_SIZE } from "./region.ts";
+import { describe } from "./describe.ts";
+
+/** Bytes of a sector: always 512, as in the kernel, whatever the device's blocks are. */
+export const SECTOR_SIZE = 512;
 
 /** How to open a {@linkcode BlockDevice}. */
 export interface OpenOptions {

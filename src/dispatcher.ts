@@ -175,6 +175,7 @@ export class Dispatcher {
 
   /** Takes no more requests; frees everything once all are settled. @returns Resolves when that is done. */
   close(): Promise<void> {
+    if (this.#fault !== null) return Promise.resolve();
     if (this.#closing === null) {
       this.#closing = Promise.withResolvers<void>();
       this.pool.refuse(new Error("the client was closed before pages came free"));

@@ -7,7 +7,8 @@
 import { EIO } from "../ffi/errno.ts";
 import { IoClient } from "./client.ts";
 import type { BioVec, IoMemory, PageList } from "./memory.ts";
-import { checkRegions, describe, type IoRegion, READ, WRITE } from "./region.ts";
+import { describe } from "./describe.ts";
+import { type IoRegion, MAX_REGIONS, READ, WRITE } from "./region.ts";
 import type { IoNotifyFn } from "./request.ts";
 
 let client: IoClient | null = null;
@@ -249,15 +250,15 @@ function named(numRegions: number, where: readonly IoRegion[]): readonly IoRegio
   if (!Array.isArray(where)) {
     throw new TypeError(`where is ${describe(where)}; it must be an array of regions`);
   }
-  if (numRegions === where.length) return where;
-  if (!Number.isSafeInteger(numRegions) || numRegions < 0 || numRegions > where.length) {
+  const most = Math.min(where.length, MAX_REGIONS);
+  if (!Number.isSafeInteger(numRegions) || numRegions < 1 || numRegions > most) {
     throw new RangeError(
       `numRegions is ${
         describe(numRegions)
-      }; it must be an integer from 1 to ${where.length}, the length of where`,
+      }; it must be an integer from 1 to ${MAX_REGIONS}, and where holds ${where.length} regions`,
     );
   }
-  return where.slice(0, numRegions);
+  return numRegions === where.length ? where : where.slice(0, numRegions);
 }
 
 // dm-io reads from one region only; more are refused as the kernel does, with an error and not by throwing.
@@ -265,9 +266,7 @@ function isManyRead(regions: readonly IoRegion[], rw: number): boolean {
   if (rw !== READ && rw !== WRITE) {
     throw new RangeError(`rw is ${describe(rw)}; it must be READ (${READ}) or WRITE (${WRITE})`);
   }
-  if (rw === WRITE || regions.length < 2) return false;
-  checkRegions(regions, false);
-  return true;
+  return rw === READ && regions.length > 1;
 }
 
 function checkPages(numPages: number, most: number): void {

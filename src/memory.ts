@@ -5,7 +5,7 @@
  */
 
 import { addressOf, pageSize } from "../ffi/memory.ts";
-import { describe } from "./region.ts";
+import { describe } from "./describe.ts";
 
 /** One page of memory: a `Uint8Array` of exactly {@linkcode pageSize} bytes. */
 export type Page = Uint8Array;

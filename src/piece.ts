@@ -6,7 +6,7 @@
 
 import { EAGAIN, EBADMSG, EILSEQ, EINTR, EIO, ENODATA, ENOSPC, EREMOTEIO } from "../ffi/errno.ts";
 import type { RegionIo } from "./request.ts";
-import { SECTOR_SIZE } from "./region.ts";
+import { SECTOR_SIZE } from "./device.ts";
 
 /** How often in a row an SQE may come back without progress (`EAGAIN`, `EINTR`, less than a block) before that is an error. */
 const RETRIES = 16;
@@ -85,7 +85,8 @@ export class Piece {
     if (errno === EAGAIN || errno === EINTR) return this.#retry(errno);
     const region = this.region!;
     const known = region.errno !== 0 && region.failedAt <= this.offset;
-    if (known || this.asked <= this.#block || !MEDIUM_ERRORS.has(errno)) return this.#fail(errno);
+    const inOneBlock = this.offset + this.asked <= this.#nextBlock;
+    if (known || inOneBlock || !MEDIUM_ERRORS.has(errno)) return this.#fail(errno);
     this.#suspect = this.offset + this.asked;
     return false;
   }
@@ -114,11 +115,12 @@ export class Piece {
     }
   }
 
+  // To the middle of what is suspect, on a block's border: a short transfer may have ended within a block.
   #next(): number {
-    const left = this.end - this.offset;
-    if (this.#suspect === 0) return left;
-    const half = Math.floor((this.#suspect - this.offset) / 2 / this.#block) * this.#block;
-    return Math.min(Math.max(half, this.#block), left);
+    if (this.#suspect === 0) return this.end - this.offset;
+    const block = this.#block;
+    const middle = Math.floor((this.offset + this.#suspect) / 2 / block) * block;
+    return Math.min(Math.max(middle, this.#nextBlock), this.end) - this.offset;
   }
 
   #seek(bytes: number): void {
@@ -127,6 +129,10 @@ export class Piece {
     while (this.offset < this.end && this.segmentAt >= length[this.segment]!) {
       this.segmentAt -= length[this.segment++]!;
     }
+  }
+
+  get #nextBlock(): number {
+    return (Math.floor(this.offset / this.#block) + 1) * this.#block;
   }
 
   get #block(): number {

@@ -11,7 +11,7 @@ import { memlockAdvice } from "../ffi/setup.ts";
 import { Chunk } from "./chunk.ts";
 import type { Engine } from "./engine.ts";
 import type { PageList, Segments } from "./memory.ts";
-import { describe } from "./region.ts";
+import { describe } from "./describe.ts";
 
 /** The kernel registers at most 1 GiB as one buffer. */
 const CHUNK_BYTES = 2 ** 30;
@@ -33,6 +33,7 @@ export class Pool {
   readonly #engine: Engine;
   readonly #page: number = pageSize();
   readonly #chunks: Chunk[] = [];
+  readonly #lost: Chunk[] = [];
   readonly #byBuffer = new Map<ArrayBufferLike, Chunk>();
   readonly #places: number[] = [];
   #waiters: PageWaiter[] = [];
@@ -177,11 +178,8 @@ export class Pool {
    * @throws {TypeError} For memory that is not allocated from this pool; then nothing is freed.
    */
   free(memory: Uint8Array | PageList): void {
-    const views: Uint8Array[] = [];
-    if (memory instanceof Uint8Array) views.push(memory);
-    else for (let node: PageList | null = memory; node !== null; node = node.next) views.push(node.page);
-    const runs = views.map((view) => this.#run(view));
-    // Only a list can name one page twice; a list's views are one page each.
+    const runs = this.#viewsOf(memory).map((view) => this.#run(view));
+    // Only a list can name a page twice; each view of it is one page.
     const pages = new Set(runs.map(({ chunk, first }) => chunk.address + first * this.#page));
     if (pages.size !== runs.length) throw new TypeError("memory names a page of the pool twice");
     for (const { chunk, first, count } of runs) this.#free += chunk.release(first, count);
@@ -216,7 +214,9 @@ export class Pool {
     let freed = 0;
     for (let i = 0; i < segments.count; i++) {
       const chunk = segments.arena[i];
-      if (chunk instanceof Chunk) freed += chunk.unpin(segments.at[i]!, segments.length[i]!);
+      if (!(chunk instanceof Chunk)) continue;
+      const free = chunk.unpin(segments.at[i]!, segments.length[i]!);
+      if (!this.#lost.includes(chunk)) freed += free;
     }
     if (freed === 0) return;
     this.#free += freed;
@@ -243,7 +243,8 @@ export class Pool {
   giveBack(segments: Segments): void {
     for (let i = 0; i < segments.count; i++) {
       const chunk = segments.arena[i] as Chunk;
-      this.#free += chunk.release(segments.at[i]! / this.#page, segments.length[i]! / this.#page);
+      const free = chunk.release(segments.at[i]! / this.#page, segments.length[i]! / this.#page);
+      if (!this.#lost.includes(chunk)) this.#free += free;
     }
     this.#settle();
   }
@@ -271,7 +272,7 @@ export class Pool {
   /** Frees all pages, whoever has them: views of them have length 0 from here on. Nothing may be in flight. */
   close(): void {
     this.#closed = true;
-    for (const chunk of this.#chunks.splice(0)) chunk.dispose();
+    for (const chunk of [...this.#chunks.splice(0), ...this.#lost.splice(0)]) chunk.dispose();
     this.#byBuffer.clear();
     this.#pages = this.#free = this.#owed = 0;
   }
@@ -331,6 +332,10 @@ export class Pool {
   #find(pages: number): { chunk: Chunk; first: number } | null {
     if (pages > this.available) return null;
     for (const chunk of this.#chunks) {
+      if (chunk.lost) {
+        this.#lose(chunk);
+        return this.#find(pages);
+      }
       const first = chunk.allocate(pages);
       if (first < 0) continue;
       this.#free -= pages;
@@ -339,10 +344,35 @@ export class Pool {
     return null;
   }
 
+  // Somebody transferred the chunk's memory away: it stays mapped, and is handed out no more.
+  #lose(chunk: Chunk): void {
+    this.#chunks.splice(this.#chunks.indexOf(chunk), 1);
+    this.#lost.push(chunk);
+    this.#pages -= chunk.pages;
+    this.#free -= chunk.free;
+  }
+
   #take(pages: number): Uint8Array | null {
     const found = this.#find(pages);
     if (found === null) return null;
     return new Uint8Array(found.chunk.buffer, found.first * this.#page, pages * this.#page);
+  }
+
+  #viewsOf(memory: Uint8Array | PageList): Uint8Array[] {
+    if (memory instanceof Uint8Array) return [memory];
+    const views: Uint8Array[] = [];
+    let node: PageList | null = memory;
+    do {
+      if (typeof node !== "object" || node === null || node.page?.byteLength !== this.#page) {
+        throw new TypeError(
+          `memory is ${describe(node)}; it must be a Uint8Array or a PageList of single pages`,
+        );
+      }
+      views.push(node.page);
+      node = node.next;
+      // A list that is longer than the pool goes round in a circle.
+    } while (node !== null && views.length <= this.#pages + this.#owed);
+    return views;
   }
 
   // The allocated pages that a view covers whole.

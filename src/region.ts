@@ -4,10 +4,8 @@
  * @module
  */
 
-import type { BlockDevice } from "./device.ts";
-
-/** Bytes of a sector: always 512, as in the kernel, whatever the device's blocks are. */
-export const SECTOR_SIZE = 512;
+import { describe } from "./describe.ts";
+import { BlockDevice, SECTOR_SIZE } from "./device.ts";
 
 /** The most regions one request may name: one error bit each (`BITS_PER_LONG` in drivers/md/dm-io.c). */
 export const MAX_REGIONS = 64;
@@ -42,6 +40,11 @@ export function checkRegions(where: readonly IoRegion[], write: boolean): number
   if (where.length < 1 || where.length > MAX_REGIONS) {
     throw new RangeError(`regions holds ${where.length} regions; a request takes 1 to ${MAX_REGIONS}`);
   }
+  if (!write && where.length > 1) {
+    throw new RangeError(
+      `regions holds ${where.length} regions; a read takes 1, as its memory can hold only one`,
+    );
+  }
   let longest = 0;
   for (let i = 0; i < where.length; i++) {
     const count = checkRegion(where[i]!, i, write);
@@ -55,7 +58,7 @@ function checkRegion(region: IoRegion, i: number, write: boolean): number {
     throw new TypeError(`regions[${i}] is ${describe(region)}; it must be { bdev, sector, count }`);
   }
   const { bdev, sector, count } = region;
-  if (typeof bdev !== "object" || bdev === null || typeof bdev.sectors !== "number") {
+  if (!(bdev instanceof BlockDevice)) {
     throw new TypeError(`regions[${i}].bdev is ${describe(bdev)}; it must be a BlockDevice`);
   }
   if (bdev.closed) throw new TypeError(`regions[${i}].bdev is ${bdev.path}, which is closed`);
@@ -87,22 +90,4 @@ function checkSectors(value: number, i: number, name: string, bound: number): vo
   if (Number.isSafeInteger(value) && value >= 0) return;
   const message = `regions[${i}].${name} is ${describe(value)}; it must be an integer from 0 to ${bound}`;
   throw typeof value === "number" ? new RangeError(message) : new TypeError(message);
-}
-
-/** A short text of any value, for messages. */
-export function describe(value: unknown): string {
-  switch (typeof value) {
-    case "object":
-      return value === null ? "null" : Object.prototype.toString.call(value).slice(8, -1);
-    case "function":
-      return "a function";
-    case "string":
-      return JSON.stringify(value.slice(0, 40));
-    case "bigint":
-      return `${value}n`;
-    case "symbol":
-      return "a symbol";
-    default:
-      return `${value}`;
-  }
 }

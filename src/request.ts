@@ -8,7 +8,8 @@ import { errnoName } from "../ffi/errno.ts";
 import type { Bounce } from "./bounce.ts";
 import type { Lane } from "./lane.ts";
 import { Segments } from "./memory.ts";
-import { type IoRegion, SECTOR_SIZE } from "./region.ts";
+import { SECTOR_SIZE } from "./device.ts";
+import type { IoRegion } from "./region.ts";
 import { type IoFailure, type IoResult, SUCCESS } from "./result.ts";
 
 /**

@@ -16,7 +16,7 @@ import { type BlockDevice, whenClosed } from "./device.ts";
 import type { Engine } from "./engine.ts";
 import { Lane } from "./lane.ts";
 import { Piece } from "./piece.ts";
-import { SECTOR_SIZE } from "./region.ts";
+import { SECTOR_SIZE } from "./device.ts";
 import type { SchedulerCounters } from "./stats.ts";
 import type { RegionIo, Request } from "./request.ts";
 

@@ -53,7 +53,8 @@ export class Wait {
   #armed = false;
   #yielded = 0;
   #channel: MessageChannel | null = null;
-  #closingChannel = false;
+  #channelTimer: ReturnType<typeof setTimeout> | undefined;
+  #backOffTimer: ReturnType<typeof setTimeout> | undefined;
 
   /**
    * @param engine What to wait for.
@@ -96,8 +97,9 @@ export class Wait {
   block(done: () => boolean, starved: () => void): void {
     for (;;) {
       this.#scheduler.flush();
-      this.#scheduler.reap();
+      const reaped = this.#scheduler.reap();
       if (done()) return;
+      if (reaped > 0) continue; // what came back short or failed is to be issued again before anybody sleeps
       if (this.#scheduler.inFlight === 0 && !this.#scheduler.waiting) return starved();
       this.waits++;
       if (this.#engine.queued === 0) this.#engine.wait();
@@ -116,6 +118,8 @@ export class Wait {
     if (this.#armed) this.#engine.wake();
     this.#channel?.port1.close();
     this.#channel = null;
+    clearTimeout(this.#channelTimer);
+    clearTimeout(this.#backOffTimer);
   }
 
   readonly #run = (): void => {
@@ -135,7 +139,8 @@ export class Wait {
     let began = 0;
     for (;;) {
       scheduler.flush();
-      if (scheduler.reap() > 0) this.clock = performance.now();
+      const reaped = scheduler.reap();
+      if (reaped > 0) this.clock = performance.now();
       const delivered = this.#hooks.deliver();
       if (delivered > 0) {
         if (began > 0) this.#polling.paid();
@@ -148,6 +153,7 @@ export class Wait {
         return;
       }
       if (!this.#pending) return this.#rest();
+      if (reaped > 0) continue;
       if (began === 0) {
         if (!this.#polling.worth()) return this.#sleep();
         began = performance.now();
@@ -179,7 +185,7 @@ export class Wait {
     this.#state = ASLEEP;
     if (this.#engine.queued > 0) {
       // The kernel takes no SQEs now. Without one in flight nothing would ever wake us, so a timer does.
-      setTimeout(this.#wake, BACK_OFF);
+      this.#backOffTimer = setTimeout(this.#wake, BACK_OFF);
       return;
     }
     if (this.#armed) return;
@@ -199,10 +205,9 @@ export class Wait {
   // An open channel keeps a program from ending, and costs more to make than a request: it goes only after a while of rest.
   #rest(): void {
     this.#state = IDLE;
-    if (this.#channel === null || this.#closingChannel) return;
-    this.#closingChannel = true;
-    setTimeout(() => {
-      this.#closingChannel = false;
+    if (this.#channel === null || this.#channelTimer !== undefined) return;
+    this.#channelTimer = setTimeout(() => {
+      this.#channelTimer = undefined;
       if (this.#state !== IDLE && this.#state !== ASLEEP) return;
       this.#channel?.port1.close();
       this.#channel = null;
