@@ -23,8 +23,8 @@
 
 export { pageSize } from "./ffi/memory.ts";
 export { SystemError } from "./ffi/errno.ts";
-export { BlockDevice, type OpenDevice, type OpenOptions } from "./src/device.ts";
-export { type IoRegion, MAX_REGIONS, READ, SECTOR_SIZE, WRITE } from "./src/region.ts";
+export { BlockDevice, type OpenDevice, type OpenOptions, SECTOR_SIZE } from "./src/device.ts";
+export { type IoRegion, MAX_REGIONS, READ, WRITE } from "./src/region.ts";
 export type { BioVec, IoMemory, Page, PageList } from "./src/memory.ts";
 export type { IoFailure, IoResult } from "./src/result.ts";
 export type { IoNotifyFn } from "./src/request.ts";

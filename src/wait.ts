@@ -140,10 +140,13 @@ export class Wait {
     for (;;) {
       scheduler.flush();
       const reaped = scheduler.reap();
-      if (reaped > 0) this.clock = performance.now();
+      if (reaped > 0) {
+        this.clock = performance.now();
+        if (began > 0) this.#polling.paid();
+        began = 0;
+      }
       const delivered = this.#hooks.deliver();
       if (delivered > 0) {
-        if (began > 0) this.#polling.paid();
         if (this.#closed) return;
         this.#burst = delivered > 1;
         // Callbacks may have asked for more; whoever awaits a promise will, in the microtasks that come next.
@@ -153,7 +156,11 @@ export class Wait {
         return;
       }
       if (!this.#pending) return this.#rest();
-      if (reaped > 0) continue;
+      if (reaped > 0) {
+        // A long request comes in many pieces: others get their turn between them as well.
+        if (this.clock - this.#yielded < SLICE) continue;
+        return this.#queue();
+      }
       if (began === 0) {
         if (!this.#polling.worth()) return this.#sleep();
         began = performance.now();
