@@ -73,6 +73,8 @@ export class Ring {
   /** Places of each table that `registerBuffer` and `registerFile` fill. */
   readonly tableEntries: number = TABLE_ENTRIES;
 
+  // First of all, so that nothing is mapped yet when there is no liburing.
+  readonly #enter = liburing().io_uring_enter;
   // One mapping holds every structure that is passed by address, so that none of them ever moves.
   readonly #structs = new MappedMemory(8192);
   readonly #view = new DataView(this.#structs.buffer);
@@ -83,8 +85,6 @@ export class Ring {
   readonly #event: EventFd;
   readonly #fd: number;
   readonly #setup: Setup;
-  readonly #enter = liburing().io_uring_enter;
-
   readonly #sqEntries: number;
   readonly #sqTail: Uint32Array;
   readonly #sqFlags: Uint32Array;

@@ -5,7 +5,7 @@
  */
 
 import { type DeviceFacts, deviceFacts } from "../ffi/device_facts.ts";
-import { assertPlatform } from "../ffi/library.ts";
+import { libc } from "../ffi/libc.ts";
 import { closeFd, openFd } from "../ffi/open.ts";
 import { describe } from "./describe.ts";
 
@@ -43,7 +43,7 @@ export interface OpenDevice extends Omit<DeviceFacts, "kind" | "inode"> {
 
 let holdDevice: (device: BlockDevice) => void;
 let releaseDevice: (device: BlockDevice) => void;
-let whenClosed: (device: BlockDevice, listener: () => void) => void;
+let whenClosed: (device: BlockDevice, listener: () => void) => () => void;
 
 /**
  * A block device, or a regular file, which is a device of its size. It belongs to no client; any number may use it.
@@ -77,7 +77,7 @@ export class BlockDevice implements Disposable, AsyncDisposable {
   readonly direct: boolean;
 
   readonly #closeFd: (fd: number) => void;
-  readonly #listeners: (() => void)[] = [];
+  readonly #listeners = new Set<() => void>();
   readonly #closing = Promise.withResolvers<void>();
   #held = 0;
   #closed = false;
@@ -118,8 +118,8 @@ export class BlockDevice implements Disposable, AsyncDisposable {
         `options.create is ${describe(create)}; it must be a positive multiple of ${SECTOR_SIZE} bytes`,
       );
     }
-    assertPlatform();
-    const name = path instanceof URL ? decodeURIComponent(path.pathname) : path;
+    libc(); // what dmio does not run on, or may not, it tells before it makes a file
+    const name = pathName(path);
     if (create === undefined || exists(name)) assertKind(name);
     // Deno opens it first, by its own rules on who may; then it is opened again as Deno can't, and must be the same one.
     using file = Deno.openSync(name, { read: true, write, create: create !== undefined });
@@ -170,7 +170,8 @@ export class BlockDevice implements Disposable, AsyncDisposable {
   }
 
   #finish(): void {
-    for (const listener of this.#listeners.splice(0)) listener();
+    for (const listener of this.#listeners) listener();
+    this.#listeners.clear();
     this.#closeFd(this.fd);
     this.#closing.resolve();
   }
@@ -183,7 +184,8 @@ export class BlockDevice implements Disposable, AsyncDisposable {
       if (--device.#held === 0 && device.#closed) device.#finish();
     };
     whenClosed = (device, listener) => {
-      device.#listeners.push(listener);
+      device.#listeners.add(listener);
+      return () => device.#listeners.delete(listener);
     };
   }
 }
@@ -193,9 +195,15 @@ export {
   holdDevice,
   /** Undoes one `holdDevice`; the last one lets a closed device go. */
   releaseDevice,
-  /** Calls a listener just before a device's file descriptor is closed. */
+  /** Calls a listener just before a device's file descriptor is closed; what it returns takes that back. */
   whenClosed,
 };
+
+function pathName(path: string | URL): string {
+  const name = path instanceof URL && path.protocol === "file:" ? decodeURIComponent(path.pathname) : path;
+  if (typeof name === "string" && name !== "" && !name.includes("\0")) return name;
+  throw new TypeError(`path is ${describe(path)}; it must be a path, or a file: URL, of a device or a file`);
+}
 
 function exists(path: string): boolean {
   try {

@@ -23,8 +23,14 @@ export class Lane {
    * @param device The device.
    * @param fd Its file descriptor, or its place in the table of files.
    * @param registered Which of the two `fd` is.
+   * @param forget Ends what the lane asked of its device.
    */
-  constructor(readonly device: BlockDevice, readonly fd: number, readonly registered: boolean) {}
+  constructor(
+    readonly device: BlockDevice,
+    readonly fd: number,
+    readonly registered: boolean,
+    readonly forget: () => void,
+  ) {}
 
   /** Queues a region. */
   push(region: RegionIo): void {

@@ -288,19 +288,17 @@ export class Scheduler {
   #makeLane(device: BlockDevice): Lane {
     const place = this.#files.pop();
     const registered = place !== undefined && this.#engine.registerFile(place, device.fd) === 0;
-    whenClosed(device, () => {
+    const forget = whenClosed(device, () => {
       this.#lanes.delete(device);
-      if (place === undefined || !this.#open) return;
       if (registered) this.#engine.registerFile(place, -1);
-      this.#files.push(place);
+      if (place !== undefined) this.#files.push(place);
     });
-    return new Lane(device, registered ? place : device.fd, registered);
+    return new Lane(device, registered ? place : device.fd, registered, forget);
   }
 
-  #open = true;
-
-  /** Forgets the engine: it is about to be closed. */
+  /** Lets go of the devices: the engine is about to be closed. */
   close(): void {
-    this.#open = false;
+    for (const lane of this.#lanes.values()) lane.forget();
+    this.#lanes.clear();
   }
 }
