@@ -24,7 +24,8 @@ import {
 export interface DeviceFacts {
   /** `"block"` for a block device, `"regular"` for a file, `"other"` for what cannot be a device. */
   readonly kind: "block" | "regular" | "other";
-  /** The inode's number, which tells files of one file system apart. */
+  /** The file system that it is in, as `stat(2)` numbers it, and its number there: together they tell files apart. */
+  readonly fileSystem: number;
   readonly inode: number;
   /** Size in whole sectors of 512 bytes. */
   readonly sectors: number;
@@ -54,6 +55,10 @@ export function deviceFacts(fd: number): DeviceFacts {
     throw new SystemError("statx", errno(), `could not look at file descriptor ${fd}`);
   }
   const inode = Number(stat.getBigUint64(STATX.stx_ino, true));
+  const fileSystem = makedev(
+    stat.getUint32(STATX.stx_dev_major, true),
+    stat.getUint32(STATX.stx_dev_minor, true),
+  );
   const type = stat.getUint16(STATX.stx_mode, true) & S_IFMT;
   // Linux 6.1 says what direct I/O needs; 0 when the file system does not tell or does not do it.
   const tells = (stat.getUint32(STATX.stx_mask, true) & STATX_DIOALIGN) !== 0;
@@ -63,6 +68,7 @@ export function deviceFacts(fd: number): DeviceFacts {
     const logicalBlockSize = ioctlUint32(fd, BLKSSZGET);
     return {
       kind: "block",
+      fileSystem,
       inode,
       sectors: wholeSectors(ioctlWords(fd, BLKGETSIZE64), 0),
       logicalBlockSize,
@@ -75,6 +81,7 @@ export function deviceFacts(fd: number): DeviceFacts {
   const blockSize = stat.getUint32(STATX.stx_blksize, true);
   const unit = Math.min(blockSize, 4096);
   return {
+    fileSystem,
     inode,
     kind: type === S_IFREG ? "regular" : "other",
     sectors: wholeSectors(stat, STATX.stx_size),
@@ -83,6 +90,11 @@ export function deviceFacts(fd: number): DeviceFacts {
     memoryAlignment: memoryAlign || unit,
     readOnly: false,
   };
+}
+
+// gnu_dev_makedev of sys/sysmacros.h, for the numbers that Linux gives: 12 bits major, 20 bits minor.
+function makedev(major: number, minor: number): number {
+  return (minor & 0xff) + major * 2 ** 8 + (minor >>> 8) * 2 ** 20;
 }
 
 // A size in bytes may pass 2^53; in sectors it does not.

@@ -293,6 +293,7 @@ export class Ring {
         ),
       );
     } else {
+      // A kernel without EXT_ARG (5.10) has no deferred task work either, so poll(2) on the ring sees every completion.
       this.submit();
       const poll = new DataView(new ArrayBuffer(pollfd.size));
       poll.setInt32(pollfd.fd, this.#fd, true);

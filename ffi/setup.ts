@@ -4,7 +4,7 @@
  * @module
  */
 
-import { EINVAL, ENOMEM, ENOSYS, EPERM, SystemError } from "./errno.ts";
+import { EINVAL, EMFILE, ENFILE, ENOMEM, ENOSYS, EPERM, SystemError } from "./errno.ts";
 import { io_uring_params, io_uring_probe, io_uring_probe_op, rlimit } from "./layout.ts";
 import { libc } from "./libc.ts";
 import { liburing } from "./liburing.ts";
@@ -87,7 +87,7 @@ export function probePlainOpcodes(fd: number, scratch: Deno.PointerValue, view: 
   if (liburing().io_uring_register(fd, IORING_REGISTER_PROBE, scratch, asked) < 0) return false;
   return [IORING_OP_READ, IORING_OP_WRITE].every((opcode) => {
     const flags = io_uring_probe.size + opcode * io_uring_probe_op.size + io_uring_probe_op.flags;
-    return opcode < view.getUint8(io_uring_probe.ops_len) + 1 &&
+    return opcode < view.getUint8(io_uring_probe.ops_len) &&
       (view.getUint16(flags, true) & IO_URING_OP_SUPPORTED) !== 0;
   });
 }
@@ -105,7 +105,10 @@ function setupAdvice(errno: number, entries: number): string {
     case ENOMEM:
       return `no memory for a ring of ${entries} entries. ${memlockAdvice()}`;
     case EINVAL:
-      return `the kernel takes no ring of ${entries} entries`;
+      return `the kernel takes no ring of ${entries} entries, with whatever flags; a smaller queueDepth may do`;
+    case EMFILE:
+    case ENFILE:
+      return "no file descriptor is left for the ring; see `ulimit -n`";
     default:
       return `could not set up a ring of ${entries} entries`;
   }
@@ -120,5 +123,5 @@ export function memlockAdvice(): string {
   const bytes = high === 0xffffffff ? "unlimited" : `${(high * 2 ** 32 + low) / 1024} KiB`;
   return `Locked memory is limited by RLIMIT_MEMLOCK, which is ${bytes} here (all rings and pools of the user count). ` +
     "Raise it with `ulimit -l KIB`, a line `USER - memlock KIB` in /etc/security/limits.conf, `LimitMEMLOCK=` in a " +
-    "systemd unit, `--ulimit memlock=BYTES` for a container, or give the program CAP_IPC_LOCK; or ask for fewer pages";
+    "systemd unit, `--ulimit memlock=BYTES` for a container, or give the program CAP_IPC_LOCK; or ask for less";
 }

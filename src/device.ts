@@ -28,7 +28,7 @@ export interface OpenOptions {
 }
 
 /** An open device: what its constructor needs to know. */
-export interface OpenDevice extends Omit<DeviceFacts, "kind" | "inode"> {
+export interface OpenDevice extends Omit<DeviceFacts, "kind" | "fileSystem" | "inode"> {
   /** Its path, for messages. */
   readonly path: string;
   /** Its file descriptor. */
@@ -123,12 +123,14 @@ export class BlockDevice implements Disposable, AsyncDisposable {
     if (create === undefined || exists(name)) assertKind(name);
     // Deno opens it first, by its own rules on who may; then it is opened again as Deno can't, and must be the same one.
     using file = Deno.openSync(name, { read: true, write, create: create !== undefined });
-    const { ino, isFile, size } = file.statSync();
+    const { dev, ino, isFile, size } = file.statSync();
     if (create !== undefined && isFile && size < create) file.truncateSync(create);
     const fd = openFd(name, { write, direct, exclusive: exclusive && !isFile });
     try {
-      const { kind, inode, ...facts } = deviceFacts(fd);
-      if (kind === "other" || inode !== ino) throw new TypeError(`${name} was replaced while it was opened`);
+      const { kind, fileSystem, inode, ...facts } = deviceFacts(fd);
+      if (kind === "other" || fileSystem !== dev || inode !== ino) {
+        throw new TypeError(`${name} was replaced while it was opened`);
+      }
       return new BlockDevice({ ...facts, path: name, fd, writable: write, direct });
     } catch (error) {
       closeFd(fd);
