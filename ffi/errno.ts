@@ -101,6 +101,8 @@ export class SystemError extends Error {
   readonly code: string;
 
   /**
+   * An error of a system call.
+   *
    * @param syscall The call that failed, by its C name.
    * @param errno The positive error number it gave.
    * @param advice What it was for, the limit that it met, and the way out.

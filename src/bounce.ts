@@ -7,7 +7,7 @@
 import { EFAULT, ENOMEM } from "../ffi/errno.ts";
 import { pageSize } from "../ffi/memory.ts";
 import { Segments } from "./memory.ts";
-import type { PageWaiter, Pool } from "./pool.ts";
+import type { PagePool, PageWaiter } from "./page_pool.ts";
 import type { Request } from "./request.ts";
 
 /** The most pages that one request has at a time. */
@@ -28,7 +28,7 @@ export class Bounce implements PageWaiter {
   /** Whether it waits for pages. */
   waiting = false;
 
-  readonly #pool: Pool;
+  readonly #pool: PagePool;
   readonly #hooks: BounceHooks;
   readonly #pages = new Segments();
   readonly #need: number;
@@ -43,7 +43,7 @@ export class Bounce implements PageWaiter {
    * @param pool Where the pages come from.
    * @param hooks Whom to tell.
    */
-  constructor(request: Request, need: number, pool: Pool, hooks: BounceHooks) {
+  constructor(request: Request, need: number, pool: PagePool, hooks: BounceHooks) {
     this.request = request;
     this.#need = need;
     this.#pool = pool;
@@ -60,6 +60,11 @@ export class Bounce implements PageWaiter {
           "Add some with pool.get (dmIoGet), or use memory that needs no copy: the pool's, or a SharedArrayBuffer's, aligned",
       );
     }
+  }
+
+  /** Where the window under way begins, in bytes from the start of the memory: all before it is done. */
+  get start(): number {
+    return this.#start;
   }
 
   /** Queues for the pages of the next window. */

@@ -66,6 +66,8 @@ export class IoClient implements AsyncDisposable {
   readonly #dispatcher: Dispatcher;
 
   /**
+   * Makes a ring and a pool.
+   *
    * @param options How.
    * @throws {RangeError} For an option out of its range.
    * @throws {SystemError} When the kernel has no io_uring, forbids it, or has no memory for it: which, and the way out.
@@ -89,6 +91,11 @@ export class IoClient implements AsyncDisposable {
   /** What of the kernel is in use; what is `false` is done without. */
   get features(): EngineFeatures {
     return this.#engine.features;
+  }
+
+  /** Whether it was closed, or broke: it takes no more requests. */
+  get closed(): boolean {
+    return this.#dispatcher.closed;
   }
 
   /** Requests that are accepted and not yet settled. */
@@ -172,7 +179,8 @@ export class IoClient implements AsyncDisposable {
   }
 
   /**
-   * Closes the client: waits for all requests, then frees the ring and the pool. Views of its pages have length 0 from then on.
+   * Closes the client: waits for all requests, then frees the ring and the pool. Views of its pages have length 0 from then on: what was
+   * read into them is to be used before.
    *
    * @param options How long to wait.
    * @returns Resolves when everything is freed. With a timeout, rejects if a device does not answer in time, naming it; the

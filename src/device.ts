@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type DeviceFacts, deviceFacts } from "../ffi/device_facts.ts";
+import { deviceFacts } from "../ffi/device_facts.ts";
 import { libc } from "../ffi/libc.ts";
 import { closeFd, openFd } from "../ffi/open.ts";
 import { describe } from "./describe.ts";
@@ -27,12 +27,22 @@ export interface OpenOptions {
   exclusive?: boolean;
 }
 
-/** An open device: what its constructor needs to know. */
-export interface OpenDevice extends Omit<DeviceFacts, "kind" | "fileSystem" | "inode"> {
+/** An open device, for the constructor of {@linkcode BlockDevice}. */
+export interface OpenDevice {
   /** Its path, for messages. */
   readonly path: string;
   /** Its file descriptor. */
   readonly fd: number;
+  /** Size in whole sectors of 512 bytes. */
+  readonly sectors: number;
+  /** The unit of direct I/O in bytes. */
+  readonly logicalBlockSize: number;
+  /** The unit that the medium writes at once, in bytes. */
+  readonly physicalBlockSize: number;
+  /** What the address of memory must be a multiple of for direct I/O, in bytes. */
+  readonly memoryAlignment: number;
+  /** Whether the device itself refuses writes. */
+  readonly readOnly: boolean;
   /** Whether it may be written. */
   readonly writable: boolean;
   /** Whether it was opened with `O_DIRECT`. */

@@ -9,7 +9,7 @@ import { Bounce, type BounceHooks } from "./bounce.ts";
 import { holdDevice, releaseDevice } from "./device.ts";
 import type { Engine } from "./engine.ts";
 import { type FindArena, type IoMemory, reduce, sharedArena } from "./memory.ts";
-import { Pool } from "./pool.ts";
+import { PagePool } from "./page_pool.ts";
 import { checkRegions, type IoRegion } from "./region.ts";
 import { type IoNotifyFn, Request } from "./request.ts";
 import type { IoResult } from "./result.ts";
@@ -20,7 +20,7 @@ import { Wait } from "./wait.ts";
 /** All requests of one client. */
 export class Dispatcher {
   /** The client's pages. */
-  readonly pool: Pool;
+  readonly pool: PagePool;
 
   readonly #engine: Engine;
   readonly #scheduler: Scheduler;
@@ -43,7 +43,7 @@ export class Dispatcher {
    */
   constructor(engine: Engine, poll: boolean) {
     this.#engine = engine;
-    this.pool = new Pool(engine);
+    this.pool = new PagePool(engine);
     this.#scheduler = new Scheduler(engine, (request) => this.#finished(request));
     this.#findArena = (buffer) => this.pool.chunkOf(buffer) ?? sharedArena(buffer);
     this.#wait = new Wait(engine, this.#scheduler, {
@@ -61,6 +61,11 @@ export class Dispatcher {
         this.#wait.kick(false);
       },
     };
+  }
+
+  /** Whether it takes no more requests. */
+  get closed(): boolean {
+    return this.#closing !== null || this.#fault !== null;
   }
 
   /** Requests that are accepted and not yet settled. */
@@ -143,7 +148,7 @@ export class Dispatcher {
     this.#latency.add(performance.now() - began);
     const result = request.answer();
     this.#recycle(request);
-    if (this.#due.length > 0) this.#wait.kick(false);
+    if (this.#due.length > 0 || this.#scheduler.waiting) this.#wait.kick(false);
     return result;
   }
 
@@ -153,7 +158,10 @@ export class Dispatcher {
     for (let i = 0; i < request.count; i++) {
       const region = request.regions[i]!;
       if (region.pieces === 0 && region.issued >= region.bytes) continue;
-      const first = this.#scheduler.firstPending(region);
+      // What was read into pages of the pool counts only once it is copied to the caller.
+      const first = request.bounce !== null && !request.write
+        ? Math.min(request.bounce.start, region.bytes)
+        : this.#scheduler.firstPending(region);
       region.fail(errno, first);
       if (!request.write) request.memory.zero(first, region.bytes);
     }
@@ -265,7 +273,8 @@ export class Dispatcher {
   async #free(): Promise<void> {
     if (this.#freed) return;
     this.#freed = true;
-    await null; // whoever found out that all is done is still at work with the ring
+    // Whoever found out that all is done is still at work with the ring, and who was answered last still looks at its pages.
+    await new Promise((resolve) => setTimeout(resolve, 0));
     this.#wait.close();
     this.#scheduler.close();
     this.pool.close();

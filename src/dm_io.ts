@@ -34,7 +34,7 @@ let client: IoClient | null = null;
  */
 export function dmIoGet(numPages: number): void {
   checkPages(numPages, Number.MAX_SAFE_INTEGER);
-  if (client === null) client = new IoClient({ pages: numPages });
+  if (client === null || client.closed) client = new IoClient({ pages: numPages });
   else client.pool.get(numPages);
 }
 

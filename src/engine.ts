@@ -81,7 +81,7 @@ export interface Engine {
     generation: number,
   ): void;
 
-  /** iovecs that {@linkcode Engine.vector} can still hold before a `submit` is needed. */
+  /** iovecs that {@linkcode Engine.vector} can still hold before a `submit` is needed; with nothing queued, at least 1024. */
   readonly vectorRoom: number;
   /**
    * Adds one iovec to the array under construction; there must be `vectorRoom`. The kernel copies iovecs when it
@@ -134,6 +134,6 @@ export interface Engine {
   /** Puts a file descriptor into place `index` of the table of files; -1 empties it. @returns 0, or `-errno`. */
   registerFile(index: number, fd: number): number;
 
-  /** Frees everything. Resolves when no thread waits and no file descriptor is left. */
+  /** Frees everything. Resolves when no thread waits and no file descriptor is left. After a fault, SQEs may be in flight. */
   close(): Promise<void>;
 }

@@ -66,6 +66,11 @@ export class Piece {
     return done;
   }
 
+  /** Ends without another try, as nobody waits for it any more. */
+  giveUp(): void {
+    if (!this.region!.request.write) this.#zeroFill();
+  }
+
   #transferred(result: number): boolean {
     const region = this.region!;
     // Direct I/O can go on only from a block; what a short transfer moved of the last one is moved again.
@@ -98,7 +103,7 @@ export class Piece {
   #fail(errno: number): boolean {
     const region = this.region!;
     region.fail(errno, this.offset);
-    if (!region.request.write) this.#zeroFill();
+    this.giveUp();
     return true;
   }
 

@@ -29,7 +29,11 @@ const OWN_SQE = 64 << 10;
 
 /** A fault of this library itself: something that cannot happen did. The client is closed by it. */
 export class DmioFault extends Error {
-  /** @param message What could not happen. */
+  /**
+   * A fault of this library.
+   *
+   * @param message What could not happen.
+   */
   constructor(message: string) {
     super(`fault in dmio: ${message}`);
     this.name = "DmioFault";
@@ -153,7 +157,7 @@ export class Scheduler {
     while (this.#again.length > 0) {
       if (!this.#hasRoom()) return true;
       const piece = this.#again.shift()!;
-      if (piece.region!.request.abandoned) this.#end(piece);
+      if (piece.region!.request.abandoned) this.#giveUp(piece);
       else this.#prepare(piece);
     }
     // A lane gets a slot only while it has fewer than are left: one device alone gets half of all, and however many devices hang
@@ -261,8 +265,14 @@ export class Scheduler {
     }
     if (result > 0) this.counters.bytes += result;
     if (result >= 0 && result < piece.asked) this.counters.shortTransfers++;
-    if (piece.complete(result) || piece.region.request.abandoned) this.#end(piece);
+    if (piece.complete(result)) this.#end(piece);
+    else if (piece.region.request.abandoned) this.#giveUp(piece);
     else this.#again.push(piece);
+  }
+
+  #giveUp(piece: Piece): void {
+    piece.giveUp();
+    this.#end(piece);
   }
 
   #end(piece: Piece): void {

@@ -192,6 +192,7 @@ export class Wait {
     this.#state = ASLEEP;
     if (this.#engine.queued > 0) {
       // The kernel takes no SQEs now. Without one in flight nothing would ever wake us, so a timer does.
+      clearTimeout(this.#backOffTimer);
       this.#backOffTimer = setTimeout(this.#wake, BACK_OFF);
       return;
     }

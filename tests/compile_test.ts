@@ -12,13 +12,24 @@ async function run(command: string, args: string[], cwd: string, env: Record<str
   return { ok: output.success, stdout: text.decode(output.stdout), stderr: text.decode(output.stderr) };
 }
 
-/** The local files that a module reaches, as `deno info` sees them; declarations of types hold no code. */
+interface Graph {
+  roots: string[];
+  modules: { specifier: string; dependencies?: { code?: { specifier: string } }[] }[];
+}
+
+/** The local files that a module runs, as `deno info` sees them; what is imported for its types alone holds no code. */
 async function filesOf(module: string): Promise<string[]> {
   const info = await run(Deno.execPath(), ["info", "--json", module], ROOT);
   assert(info.ok, info.stderr);
-  const { modules } = JSON.parse(info.stdout) as { modules: { specifier: string }[] };
-  const specifiers = modules.map((m) => m.specifier).filter((s) => s.startsWith("file:"));
-  return specifiers.filter((s) => !s.endsWith(".d.ts")).map((s) => fromFileUrl(s));
+  const { roots, modules } = JSON.parse(info.stdout) as Graph;
+  const reached = new Set(roots);
+  for (const specifier of reached) {
+    const found = modules.find((one) => one.specifier === specifier);
+    for (const { code } of found?.dependencies ?? []) {
+      if (code?.specifier.startsWith("file:")) reached.add(code.specifier);
+    }
+  }
+  return [...reached].map((specifier) => fromFileUrl(specifier));
 }
 
 /** Where `part` begins in `whole`, or -1; by the first byte's next place, as files of megabytes are searched. */
