@@ -1,0 +1,26 @@
+/**
+ * The library under test, over the simulated engine.
+ *
+ * @module
+ */
+
+import { BlockDevice, IoClient } from "../../mod.ts";
+import type { Client, Library } from "./library.ts";
+
+/** The library. */
+export const dmio: Library = {
+  client: (engine, pages, poll) => new IoClient({ engine, pages, poll }) as unknown as Client,
+  device: (disk, fd, closeFd) =>
+    new BlockDevice({
+      path: disk.name,
+      fd,
+      sectors: disk.base + disk.sectors,
+      logicalBlockSize: disk.logicalBlockSize,
+      physicalBlockSize: 4096,
+      memoryAlignment: disk.memoryAlignment,
+      readOnly: !disk.writable,
+      writable: disk.writable,
+      direct: disk.direct,
+      closeFd,
+    }),
+};

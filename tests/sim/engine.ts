@@ -1,0 +1,337 @@
+/**
+ * An engine whose kernel and devices are made up from a seed. It moves the bytes of a read only when the read ends, and those
+ * of a write at some moment while it is in flight, so that memory that is used too early or freed too early shows.
+ * It holds the caller to the contract of {@linkcode Engine} and to what the kernel asks of an SQE.
+ *
+ * @module
+ */
+
+import type { Completions, Engine, EngineFeatures } from "../../src/engine.ts";
+import type { Weather } from "./disk.ts";
+import { Files } from "./files.ts";
+import { AddressSpace, type Segment } from "./memory.ts";
+import { Random } from "./random.ts";
+import {
+  checkSqe,
+  dataOffset,
+  describe,
+  isWrite,
+  OPCODES,
+  READ,
+  READ_FIXED,
+  READV,
+  type Sqe,
+  WRITE,
+  WRITE_FIXED,
+  WRITEV,
+} from "./sqe.ts";
+import { Transfer } from "./transfer.ts";
+import { chanceOf, type World } from "./world.ts";
+
+/** Times in a row that `submit` takes nothing though it could. */
+const REFUSALS_IN_A_ROW = 3;
+/** Calls without an end of any SQE and without a turn of the event loop. */
+const BUSY_CALLS = 100_000;
+const ENOMEM = 12;
+
+/** What an engine of a run looks like. */
+export interface EngineShape {
+  readonly capacity: number;
+  /** SQEs that can be queued. */
+  readonly submissionEntries: number;
+  /** iovecs that can be queued: at least `UIO_MAXIOV`. */
+  readonly vectors: number;
+  /** CQEs that one `reap` copies. */
+  readonly batch: number;
+  readonly features: EngineFeatures;
+  readonly tableEntries: number;
+}
+
+interface Cqe {
+  readonly sqe: Sqe;
+  readonly result: number;
+}
+
+/** The simulated engine. */
+export class SimEngine implements Engine {
+  readonly capacity: number;
+  readonly features: EngineFeatures;
+  readonly tableEntries: number;
+  readonly completions: Completions;
+  readonly memory: AddressSpace;
+  readonly files: Files;
+  /** SQEs that have ended, over the engine's life. */
+  completed = 0;
+  /** SQEs that were in flight at `close`: a client that has found a fault of its own gives up so, and says why first. */
+  leftInFlight = 0;
+  /** Whether `registerBuffer` finds memory beyond the limit now and then. */
+  lockedMemoryRunsOut = false;
+  readonly #chance: Random;
+  readonly #queue: Sqe[] = [];
+  readonly #ready: Cqe[] = [];
+  readonly #outstanding = new Map<string, Sqe>();
+  #vectors: Segment[] = [];
+  #vectorsUsed = 0;
+  #refusals = 0;
+  #sqes = 0;
+  #calls = 0;
+  #waiter: (() => void) | undefined;
+  #woken = false;
+  #closed = false;
+
+  constructor(readonly world: World, readonly weather: Weather, readonly shape: EngineShape) {
+    this.capacity = shape.capacity;
+    this.tableEntries = shape.tableEntries;
+    this.features = shape.features;
+    this.memory = new AddressSpace(world, shape.features.fixedBuffers ? shape.tableEntries : 0);
+    this.files = new Files(world, shape.tableEntries);
+    this.completions = {
+      userData: new Uint32Array(shape.batch),
+      generation: new Uint32Array(shape.batch),
+      result: new Int32Array(shape.batch),
+    };
+    this.#chance = chanceOf(world, 1);
+    world.onTurn = () => this.#endWait();
+  }
+
+  /** SQEs prepared and not yet reaped. */
+  get outstanding(): number {
+    return this.#outstanding.size;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  get queued(): number {
+    return this.#queue.length;
+  }
+
+  get room(): number {
+    return this.shape.submissionEntries - this.#queue.length;
+  }
+
+  get vectorRoom(): number {
+    return this.shape.vectors - this.#vectorsUsed;
+  }
+
+  prepare(
+    opcode: number,
+    fd: number,
+    offsetLow: number,
+    offsetHigh: number,
+    address: number,
+    length: number,
+    bufferIndex: number,
+    registered: boolean,
+    userData: number,
+    generation: number,
+  ): void {
+    if (opcode === READV || opcode === WRITEV) this.#violate(`${OPCODES[opcode]} through prepare`);
+    if (!this.features.plainOpcodes && (opcode === READ || opcode === WRITE)) {
+      this.#violate(`${OPCODES[opcode]} on a kernel that does not know it`);
+    }
+    const fixed = opcode === READ_FIXED || opcode === WRITE_FIXED;
+    if (!fixed && bufferIndex !== 0) this.#violate(`buffer index ${bufferIndex} with ${OPCODES[opcode]}`);
+    const segment = fixed
+      ? this.memory.fixed(bufferIndex, address, length)
+      : this.memory.plain(address, length);
+    this.#queueSqe(opcode, fd, offsetLow, offsetHigh, [segment], registered, userData, generation);
+  }
+
+  vector(address: number, length: number): void {
+    if (this.vectorRoom <= 0) this.#violate("vector without vectorRoom");
+    this.#vectorsUsed++;
+    this.#vectors.push(this.memory.plain(address, length));
+  }
+
+  prepareVectored(
+    opcode: number,
+    fd: number,
+    offsetLow: number,
+    offsetHigh: number,
+    registered: boolean,
+    userData: number,
+    generation: number,
+  ): void {
+    if (opcode !== READV && opcode !== WRITEV) this.#violate(`opcode ${opcode} through prepareVectored`);
+    if (this.#vectors.length === 0) this.#violate("prepareVectored without a vector");
+    if (this.#vectors.length > 1024) this.#violate(`${this.#vectors.length} iovecs: more than IOV_MAX`);
+    const segments = this.#vectors;
+    this.#vectors = [];
+    this.#queueSqe(opcode, fd, offsetLow, offsetHigh, segments, registered, userData, generation);
+  }
+
+  #queueSqe(
+    opcode: number,
+    fd: number,
+    offsetLow: number,
+    offsetHigh: number,
+    segments: readonly Segment[],
+    registered: boolean,
+    userData: number,
+    generation: number,
+  ): void {
+    this.#assertOpen("prepare");
+    if (this.room <= 0) this.#violate("prepare without room");
+    if (!(opcode in OPCODES)) this.#violate(`opcode ${opcode} is none that moves blocks`);
+    for (
+      const [name, value] of Object.entries({ offsetLow, offsetHigh, userData, generation })
+    ) {
+      if (value !== value >>> 0) this.#violate(`${name} ${value} is not 32 bits without a sign`);
+    }
+    const disk = this.files.named(fd, registered);
+    const key = `${userData}/${generation}`;
+    if (this.#outstanding.has(key)) this.#violate(`user_data ${key} is in flight already`);
+    if (this.#outstanding.size >= this.capacity) this.#violate(`more than ${this.capacity} SQEs in flight`);
+    const number = this.#sqes++;
+    const from = dataOffset(disk, offsetLow, offsetHigh);
+    const length = segments.reduce((sum, segment) => sum + segment.length, 0);
+    const sqe = { number, opcode, disk, from, length, segments, userData, generation, key };
+    checkSqe(this.world, sqe);
+    this.#outstanding.set(key, sqe);
+    this.#queue.push(sqe);
+  }
+
+  submit(): number {
+    this.#assertOpen("submit");
+    if (this.#vectors.length > 0) this.#violate("submit with iovecs that no SQE has yet");
+    this.world.pass(1);
+    if (this.#queue.length === 0) return 0;
+    if (this.#refusals < REFUSALS_IN_A_ROW && this.#chance.chance(this.weather.refusedSubmit)) {
+      this.#refusals++;
+      this.world.log(() => "submit takes nothing");
+      return 0;
+    }
+    this.#refusals = 0;
+    let take = this.#queue.length;
+    if (this.#chance.chance(this.weather.partialSubmit)) take = this.#chance.between(1, take);
+    for (const sqe of this.#queue.splice(0, take)) this.#start(sqe);
+    if (this.#queue.length === 0) this.#vectorsUsed = 0;
+    return take;
+  }
+
+  /** Decides from the SQE's number alone what becomes of it, so that other SQEs do not change its fate. */
+  #start(sqe: Sqe): void {
+    const { world, weather } = this;
+    const { disk, from, length } = sqe;
+    const chance = Random.of(world.seed, 1000 + sqe.number);
+    if (!this.files.isOpen(disk)) this.#violate(`${disk.name} was closed with an SQE queued`);
+    const delay = disk.hungUntil(world.now) - world.now +
+      (chance.chance(0.1) ? 0 : chance.below(weather.latency));
+    const outcome = disk.outcome(isWrite(sqe.opcode), from, length, world.now, weather, chance);
+    world.log(() => `start  ${describe(sqe)} -> ${outcome.result} in ${delay} us`);
+    const transfer = new Transfer(world, this.memory, sqe, () => this.files.isOpen(disk));
+    transfer.schedule(outcome, delay, chance);
+    world.hardware(delay, () => {
+      transfer.end(outcome, chance);
+      world.log(() => `end    ${describe(sqe)} -> ${outcome.result}`);
+      this.#calls = 0;
+      this.completed++;
+      this.#ready.push({ sqe, result: outcome.result });
+    });
+  }
+
+  reap(): number {
+    this.#assertOpen("reap");
+    this.world.pass(1);
+    const count = Math.min(this.#ready.length, this.shape.batch);
+    const { userData, generation, result } = this.completions;
+    for (let i = 0; i < count; i++) {
+      const cqe = this.#ready.shift()!;
+      userData[i] = cqe.sqe.userData;
+      generation[i] = cqe.sqe.generation;
+      result[i] = cqe.result;
+      this.#outstanding.delete(cqe.sqe.key);
+    }
+    // What was copied out last time is gone.
+    userData.fill(0xffffffff, count);
+    return count;
+  }
+
+  wait(timeout?: number): void {
+    this.submit(); // which also sees to it that the engine is open
+    if (this.#ready.length > 0 || this.#chance.chance(this.weather.spurious)) return;
+    const until = timeout === undefined ? Infinity : this.world.now + timeout;
+    while (this.#ready.length === 0 && this.world.nextHardware(until));
+    if (this.#ready.length > 0) return;
+    if (timeout !== undefined) return this.world.pass(Math.max(0, until - this.world.now));
+    // EAGAIN may have kept every SQE out: then the call comes back at once.
+    if (this.#queue.length === 0) this.#violate("wait sleeps forever: nothing is in flight");
+  }
+
+  waitAsync(): Promise<void> {
+    this.#assertOpen("waitAsync");
+    if (this.#waiter) this.#violate("a second waitAsync at once");
+    return new Promise((resolve) => this.#waiter = resolve);
+  }
+
+  wake(): void {
+    this.#woken = this.#waiter !== undefined;
+  }
+
+  /** Ends an asynchronous wait that has a reason to end. */
+  #endWait(): boolean {
+    this.#calls = 0;
+    if (!this.#waiter) return false;
+    const spurious = this.#outstanding.size > 0 && this.#chance.chance(this.weather.spurious);
+    if (!this.#woken && !spurious && this.#ready.length === 0) return false;
+    const resolve = this.#waiter;
+    this.#waiter = undefined;
+    this.#woken = false;
+    resolve();
+    return true;
+  }
+
+  registerBuffer(index: number, address: number, length: number): number {
+    this.#assertOpen("registerBuffer");
+    if (!this.features.fixedBuffers) this.#violate("registerBuffer without fixed buffers");
+    if (length > 2 ** 30) this.#violate(`registerBuffer of ${length} bytes: the kernel takes 1 GiB`);
+    if (length > 0 && this.lockedMemoryRunsOut && this.#chance.chance(0.3)) {
+      this.memory.refuse(address, length);
+      return -ENOMEM;
+    }
+    this.memory.register(index, address, length);
+    return 0;
+  }
+
+  registerFile(index: number, fd: number): number {
+    this.#assertOpen("registerFile");
+    if (!this.features.fixedFiles) this.#violate("registerFile without registered files");
+    this.files.register(index, fd);
+    return 0;
+  }
+
+  /** Whether the kernel may still touch any byte of `[address, address + length)`. */
+  inFlight(address: number, length: number): string | undefined {
+    for (const sqe of this.#outstanding.values()) {
+      for (const segment of sqe.segments) {
+        if (segment.address < address + length && address < segment.address + segment.length) {
+          return describe(sqe);
+        }
+      }
+    }
+    return undefined;
+  }
+
+  close(): Promise<void> {
+    this.#assertOpen("close");
+    this.leftInFlight = this.#outstanding.size;
+    this.files.unregisterAll();
+    this.#closed = true;
+    this.wake();
+    return Promise.resolve();
+  }
+
+  #assertOpen(call: string): void {
+    if (this.world.violation) throw this.world.violation;
+    if (++this.#calls > BUSY_CALLS) {
+      this.#violate(`${BUSY_CALLS} calls while nothing happened: a loop that never ends`);
+    }
+    if (this.#closed) this.#violate(`${call} after close`);
+  }
+
+  #violate(what: string): never {
+    this.world.violate(what);
+  }
+}
