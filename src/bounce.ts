@@ -77,25 +77,20 @@ export class Bounce implements PageWaiter {
   take(): "served" | "short" | "held" {
     const { request } = this;
     const available = this.#pool.available;
-    if (this.#pool.pages < this.#unit) {
-      // The pool was shrunk since: no page will ever come.
-      this.cancel(ENOMEM);
-      return "served";
-    }
-    if (available < this.#unit) return "short";
+    if (available < this.#unit) return this.#short();
     // As with slots: a device may hold pages only while it has fewer than are left, so that one that hangs leaves some for others.
     for (let i = 0; i < request.count; i++) {
       if (request.regions[i]!.lane.bouncePages > available) return "held";
     }
     const left = Math.ceil((this.#need - this.#start) / pageSize());
     const fair = Math.max(Math.floor(available / 2), 1);
-    const most = Math.ceil(Math.min(left, WINDOW_PAGES, fair) / this.#unit) * this.#unit;
+    const most = Math.max(Math.floor(Math.min(left, WINDOW_PAGES, fair) / this.#unit), 1) * this.#unit;
     this.#taken = this.#pool.takeInto(this.#pages, most);
-    if (this.#taken < this.#unit) {
+    if (this.#taken < most) {
       this.#pool.giveBack(this.#pages);
       this.#pages.clear();
       this.#taken = 0;
-      return "short";
+      return this.#short();
     }
     this.#charge(this.#taken);
     this.waiting = false;
@@ -136,6 +131,13 @@ export class Bounce implements PageWaiter {
     if (this.#end >= this.#need || request.abandoned) return true;
     this.begin();
     return false;
+  }
+
+  // Pages come back, unless the pool was shrunk since, or transferred away: then none ever will.
+  #short(): "served" | "short" {
+    if (this.#pool.pages >= this.#unit) return "short";
+    this.cancel(ENOMEM);
+    return "served";
   }
 
   // The owner detached or shrank the memory while it was in use: what the kernel says of a bad address.

@@ -138,17 +138,24 @@ export class Dispatcher {
   block(request: Request): IoResult {
     request.sync = true;
     const began = performance.now();
+    let starved = false;
     try {
       this.#begin(request);
-      this.#wait.block(() => request.settled, () => this.#starve(request));
+      this.#wait.block(() => request.settled, () => {
+        if (!request.bounce?.waiting) throw new DmioFault("a request waits, and nothing is in flight");
+        starved = true;
+        request.bounce.cancel(ECANCELED);
+      });
     } catch (error) {
-      if (this.#outstanding.has(request)) this.#break(error);
+      this.#break(error);
       throw error;
     }
     this.#latency.add(performance.now() - began);
     const result = request.answer();
     this.#recycle(request);
     if (this.#due.length > 0 || this.#scheduler.waiting) this.#wait.kick(false);
+    // All pages are held by the program, and nothing was in flight that could have brought some back.
+    if (starved) throw this.#noPages();
     return result;
   }
 
@@ -218,7 +225,7 @@ export class Dispatcher {
   #settle(request: Request): void {
     request.settled = true;
     this.pool.unpin(request.memory);
-    for (let i = 0; i < request.count; i++) releaseDevice(request.regions[i]!.lane.device);
+    this.#release(request);
     this.#outstanding.delete(request);
     request.disarm?.();
     if (request.result === null) {
@@ -230,12 +237,8 @@ export class Dispatcher {
     if (this.#closing !== null) this.#closeWhenIdle();
   }
 
-  // A blocking request needs pages, all are held by the program, and nothing is in flight that could bring some back.
-  #starve(request: Request): void {
-    if (!request.bounce?.waiting) throw new DmioFault("a request waits, and nothing is in flight");
-    request.bounce.cancel(ECANCELED);
-    this.#recycle(request);
-    throw new RangeError(
+  #noPages(): RangeError {
+    return new RangeError(
       `memory must be copied through pages of the pool, and ${this.pool.available} of ${this.pool.pages} are free. ` +
         "Free some, or add some with pool.get",
     );
@@ -292,7 +295,8 @@ export class Dispatcher {
     void this.#engine.close();
     for (const request of new Set([...this.#due, ...this.#outstanding])) {
       request.disarm?.();
-      for (let i = 0; i < request.count; i++) releaseDevice(request.regions[i]!.lane.device);
+      // One that is settled, and only not answered yet, has let its devices go.
+      if (!request.settled) this.#release(request);
       request.whenSettled?.();
       if (request.fn !== null) {
         queueMicrotask(() => request.fn!(2n ** BigInt(request.count) - 1n, request.context));
@@ -301,6 +305,10 @@ export class Dispatcher {
     this.#due = [];
     this.#outstanding.clear();
     this.#closing?.resolve();
+  }
+
+  #release(request: Request): void {
+    for (let i = 0; i < request.count; i++) releaseDevice(request.regions[i]!.lane.device);
   }
 
   #recycle(request: Request): void {

@@ -119,12 +119,17 @@ export class Segments {
     let offset = 0;
     for (let i = 0; i < this.count && offset < end; i++) {
       const length = this.length[i]!;
-      const from = this.at[i]! + Math.max(start - offset, 0);
-      const to = this.at[i]! + Math.min(end - offset, length);
-      // Memory that its owner has detached meanwhile can't be filled, and nobody can read it.
-      if (from < to && this.bytes[i]!.length > 0) this.bytes[i]!.fill(0, from, to);
+      const from = Math.max(start - offset, 0);
+      const to = Math.min(end - offset, length);
+      if (from < to) this.zeroRun(i, from, to - from);
       offset += length;
     }
+  }
+
+  /** Fills bytes of one run with zeros. Memory that its owner has detached meanwhile nobody can read any more. */
+  zeroRun(i: number, at: number, length: number): void {
+    const bytes = this.bytes[i]!;
+    if (bytes.length > 0) bytes.fill(0, this.at[i]! + at, this.at[i]! + at + length);
   }
 
   /**

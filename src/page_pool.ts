@@ -43,6 +43,8 @@ export class PagePool implements Pool {
   #owed = 0;
   #closed = false;
   #settling = false;
+  // Whether somebody waits for pages as such: nobody overtakes them.
+  #short = false;
 
   /** @param engine Whose table of fixed buffers the pages go into. */
   constructor(engine: Engine) {
@@ -90,7 +92,7 @@ export class PagePool implements Pool {
 
   alloc(pages: number): Uint8Array {
     this.#checkRun(pages);
-    const view = this.#waiters.length === 0 ? this.#take(pages) : null;
+    const view = this.#short ? null : this.#take(pages);
     if (view === null) throw this.#exhausted(pages, "adjacent ");
     return view;
   }
@@ -114,7 +116,7 @@ export class PagePool implements Pool {
   allocList(pages: number): PageList {
     this.#assertOpen();
     checkCount(pages, 1, this.#pages);
-    if (pages > this.available || this.#waiters.length > 0) throw this.#exhausted(pages, "");
+    if (pages > this.available || this.#short) throw this.#exhausted(pages, "");
     let list: PageList | null = null;
     // Adjacent pages, in order, go to the device as one run; so a run is looked for first.
     const run = this.#take(pages);
@@ -241,6 +243,7 @@ export class PagePool implements Pool {
     }
     // Who was served may have queued somebody new, behind those who waited.
     this.#waiters = left.concat(this.#waiters);
+    this.#short = short;
     this.#settling = false;
   }
 
@@ -360,7 +363,7 @@ export class PagePool implements Pool {
   }
 
   #exhausted(pages: number, adjacent: string): RangeError {
-    const queue = this.#waiters.length === 0 ? "" : ` and ${this.#waiters.length} callers wait for pages`;
+    const queue = !this.#short ? "" : ` and ${this.#waiters.length} callers wait for pages`;
     return new RangeError(
       `no ${pages} ${adjacent}pages of the pool are free: ${this.available} of ${this.#pages} are${queue}. ` +
         "Free some, add some with pool.get, or await pool.allocWait",

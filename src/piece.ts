@@ -34,6 +34,7 @@ export class Piece {
   asked = 0;
   // A bad block lies between `offset` and here; 0 when none is known of.
   #suspect = 0;
+  #cause = 0;
   #retries = 0;
 
   constructor(slot: number) {
@@ -91,7 +92,12 @@ export class Piece {
     const region = this.region!;
     const known = region.errno !== 0 && region.failedAt <= this.offset;
     const inOneBlock = this.offset + this.asked <= this.#nextBlock;
-    if (known || inOneBlock || !MEDIUM_ERRORS.has(errno)) return this.#fail(errno);
+    if (!MEDIUM_ERRORS.has(errno)) {
+      // A device that dies while it is asked where it is bad has failed for the first reason.
+      return this.#fail(this.#suspect > 0 ? this.#cause : errno);
+    }
+    if (known || inOneBlock) return this.#fail(errno);
+    if (this.#suspect === 0) this.#cause = errno;
     this.#suspect = this.offset + this.asked;
     return false;
   }
@@ -114,8 +120,7 @@ export class Piece {
     let at = this.segmentAt;
     for (let i = this.segment; left > 0; i++, at = 0) {
       const run = Math.min(segments.length[i]! - at, left);
-      const from = segments.at[i]! + at;
-      segments.bytes[i]!.fill(0, from, from + run);
+      segments.zeroRun(i, at, run);
       left -= run;
     }
   }
