@@ -9,6 +9,7 @@ import { assertPlatform, openLibrary } from "./library.ts";
 const symbols = {
   __errno_location: { parameters: [], result: "pointer" },
   getpagesize: { parameters: [], result: "i32" },
+  sysconf: { parameters: ["i32" /* int name */], result: "i64" }, // long
   mmap: {
     parameters: [
       "pointer", // void *addr

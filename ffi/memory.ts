@@ -6,13 +6,26 @@
 
 import { errno, libc } from "./libc.ts";
 import { SystemError } from "./errno.ts";
-import { MADV_DONTFORK, MADV_DONTNEED, MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } from "./uapi.ts";
+import {
+  _SC_PHYS_PAGES,
+  MADV_DONTFORK,
+  MADV_DONTNEED,
+  MAP_ANONYMOUS,
+  MAP_PRIVATE,
+  PROT_READ,
+  PROT_WRITE,
+} from "./uapi.ts";
 
 let pageBytes = 0;
 
 /** The system's page size in bytes, from `getpagesize(2)`. */
 export function pageSize(): number {
   return pageBytes ||= libc().getpagesize();
+}
+
+/** How many pages of memory the machine has, from `sysconf(3)`. */
+export function physicalPages(): number {
+  return Number(libc().sysconf(_SC_PHYS_PAGES));
 }
 
 /**

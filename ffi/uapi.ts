@@ -65,6 +65,9 @@ export const MAP_ANONYMOUS = 0x20;
 export const MADV_DONTNEED = 4;
 export const MADV_DONTFORK = 10;
 
+// unistd.h
+export const _SC_PHYS_PAGES = 85;
+
 // sys/eventfd.h, poll.h, sys/resource.h
 export const EFD_CLOEXEC = 0o2000000;
 export const POLLIN = 1;

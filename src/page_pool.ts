@@ -5,7 +5,7 @@
  */
 
 import { ENOMEM, SystemError } from "../ffi/errno.ts";
-import { pageSize } from "../ffi/memory.ts";
+import { pageSize, physicalPages } from "../ffi/memory.ts";
 import { memlockAdvice } from "../ffi/setup.ts";
 import { Chunk } from "./chunk.ts";
 import type { Engine } from "./engine.ts";
@@ -63,8 +63,9 @@ export class PagePool implements Pool {
   }
 
   get(pages: number): void {
-    checkCount(pages, 0, Number.MAX_SAFE_INTEGER);
     this.#assertOpen();
+    // The kernel would give page by page until nothing is left for anybody.
+    checkCount(pages, 0, physicalPages() - this.#pages, "what this machine has besides");
     const made: Chunk[] = [];
     const most = CHUNK_BYTES / this.#page;
     try {
@@ -375,8 +376,9 @@ export class PagePool implements Pool {
   }
 }
 
-function checkCount(pages: number, least: number, most: number): void {
+function checkCount(pages: number, least: number, most: number, whose = "what the pool holds"): void {
   if (Number.isSafeInteger(pages) && pages >= least && pages <= most) return;
-  const bound = most === Number.MAX_SAFE_INTEGER ? "a safe integer" : `${most}, what the pool holds`;
-  throw new RangeError(`pages is ${describe(pages)}; it must be an integer from ${least} to ${bound}`);
+  throw new RangeError(
+    `pages is ${describe(pages)}; it must be an integer from ${least} to ${most}, ${whose}`,
+  );
 }

@@ -19,7 +19,7 @@ export interface Pool {
    * Adds pages (`dm_io_get`).
    *
    * @param pages How many; they are adjacent, up to 1 GiB.
-   * @throws {RangeError} For what is no count.
+   * @throws {RangeError} For what is no count, or more than the machine has.
    * @throws {SystemError} `ENOMEM`, with the limit and how to raise it; the pool is as it was.
    */
   get(pages: number): void;

@@ -1,0 +1,127 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { Ring } from "../../ffi/ring.ts";
+import { BlockDevice, DmioFault, IoClient } from "../../mod.ts";
+import { pattern } from "../support/bytes.ts";
+import { settlesWithin } from "../support/commands.ts";
+import { LoopDevice } from "../support/loop.ts";
+import { NbdDevice } from "../support/nbd.ts";
+
+type Lie =
+  | "a slot that there is not"
+  | "a slot that is free"
+  | "an earlier use of a slot"
+  | "the same slot twice";
+
+/** A ring that lies once, with the first CQE after it was told to. */
+class LyingRing extends Ring {
+  lie: Lie | null = null;
+  closes = 0;
+
+  override reap(): number {
+    const count = super.reap();
+    if (count === 0 || this.lie === null) return count;
+    const { userData, generation, result } = this.completions;
+    switch (this.lie) {
+      case "a slot that there is not":
+        userData[0] = this.capacity + 5;
+        break;
+      case "a slot that is free":
+        userData[0] = this.capacity - 1;
+        break;
+      case "an earlier use of a slot":
+        generation[0]!--;
+        break;
+      case "the same slot twice":
+        userData[count] = userData[0]!;
+        generation[count] = generation[0]!;
+        result[count] = result[0]!;
+        this.lie = null;
+        return count + 1;
+    }
+    this.lie = null;
+    return count;
+  }
+
+  override close(): Promise<void> {
+    this.closes++;
+    return super.close();
+  }
+}
+
+const LIES: Lie[] = [
+  "a slot that there is not",
+  "a slot that is free",
+  "an earlier use of a slot",
+  "the same slot twice",
+];
+
+for (const lie of LIES) {
+  Deno.test(`a CQE for ${lie} fails every outstanding request and closes the ring`, async () => {
+    await using nbd = await NbdDevice.create();
+    await using loop = await LoopDevice.create({ bytes: 1 << 20 });
+    using hung = BlockDevice.open(nbd.path, { write: true, direct: true });
+    using healthy = BlockDevice.open(loop.path, { write: true, direct: true });
+    const ring = new LyingRing(16);
+    const io = new IoClient({ engine: ring, pages: 16 });
+    const page = io.pool.alloc(1);
+    await nbd.hang();
+    const onHung = { bdev: hung, sector: 0, count: 8 };
+    const rejected = [
+      assertRejects(() => io.write([onHung], page), DmioFault),
+      assertRejects(() => io.read(onHung, new Uint8Array(4096)), DmioFault),
+      assertRejects(() => io.write([onHung], pattern(4096, 1), { timeout: 60_000 }), DmioFault),
+    ];
+    const early = await io.write([onHung], pattern(4096, 2), { timeout: 10 });
+    const { promise: told, resolve } = Promise.withResolvers<bigint>();
+    io.notify(true, [onHung, onHung, onHung], page, (bits) => resolve(bits), null);
+    assertEquals(io.outstanding, 5);
+    ring.lie = lie;
+    // A doubled completion is told apart only after the request that it belongs to was done.
+    const last = io.write([{ bdev: healthy, sector: 0, count: 8 }], page).catch((error) => error);
+    const errors = await Promise.all(rejected);
+    for (const error of errors) assertStringIncludes(error.message, "slot");
+    assert(await last instanceof DmioFault);
+    assertEquals(await told, 0b111n, "a callback gets every bit");
+    assert(await settlesWithin(early.settled, 1000), "nobody waits for ever");
+    assertEquals(ring.closes, 1);
+    assertEquals(io.outstanding, 0);
+    assertThrows(() => io.write([onHung], page), DmioFault);
+    assertThrows(() => io.writeSync([onHung], page), DmioFault);
+    assertThrows(() => io.read(onHung, page), DmioFault);
+    assert(await settlesWithin(io.close(), 1000));
+    assert(await settlesWithin(io.close({ timeout: 100 }), 1000));
+    assertEquals(ring.closes, 1);
+    assertEquals(page.length, 4096, "the kernel may still use the memory: it stays");
+    nbd.resume();
+    assertEquals([hung.inFlight, healthy.inFlight], [0, 0], "devices are let go, each once");
+  });
+
+  Deno.test(`a CQE for ${lie} makes a blocking call throw`, async () => {
+    await using loop = await LoopDevice.create({ bytes: 1 << 20 });
+    using bdev = BlockDevice.open(loop.path, { write: true, direct: true });
+    const ring = new LyingRing(16);
+    const io = new IoClient({ engine: ring, pages: 16 });
+    ring.lie = lie;
+    assertThrows(() => io.writeSync([{ bdev, sector: 0, count: 8 }], pattern(4096, 1)), DmioFault);
+    assertEquals(ring.closes, 1);
+    assertThrows(() => io.readSync({ bdev, sector: 0, count: 8 }, new Uint8Array(4096)), DmioFault);
+    await io.close();
+    assertEquals(io.outstanding, 0);
+  });
+}
+
+Deno.test("a ring that the kernel refuses to go on with fails every outstanding request with the cause", async () => {
+  await using loop = await LoopDevice.create({ bytes: 1 << 20 });
+  using bdev = BlockDevice.open(loop.path, { write: true, direct: true });
+  class Refused extends Ring {
+    override submit(): number {
+      if (this.queued > 0) throw new Error("the ring is broken");
+      return super.submit();
+    }
+  }
+  const io = new IoClient({ engine: new Refused(16), pages: 16 });
+  const write = () => io.write([{ bdev, sector: 0, count: 8 }], pattern(4096, 1));
+  await assertRejects(write, Error, "the ring is broken");
+  assertThrows(write, Error, "the ring is broken");
+  await io.close();
+});
