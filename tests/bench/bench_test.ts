@@ -1,0 +1,128 @@
+import { assertAlmostEquals, assertEquals, assertGreater, assertStringIncludes } from "@std/assert";
+import { exists, run } from "../support/commands.ts";
+import { Scratch } from "../support/scratch.ts";
+import { chart } from "./chart.ts";
+import { fill, type Row } from "./rows.ts";
+import { perSecond, type Sample } from "./sample.ts";
+import { median, percentile } from "./statistics.ts";
+
+const main = new URL("main.ts", import.meta.url).pathname;
+
+function ran(operations: number): Sample {
+  return { operations, seconds: 2, failed: 0 };
+}
+
+const row: Row = {
+  name: "reads",
+  title: "reads <fast>",
+  unit: "reads/s",
+  better: "more",
+  figure: perSecond,
+  comparisons: [
+    { of: "a", against: "b", target: { atLeast: 2 } },
+    { of: "a", against: "b", by: "difference", target: { atMost: 10 } },
+    { of: "a", against: "absent", target: { atLeast: 1 } },
+  ],
+};
+
+Deno.test("the median of an even number of values is the mean of the middle two", () => {
+  assertEquals(median([4, 1, 3, 2]), 2.5);
+  assertEquals(median([9, 1, 2]), 2);
+  assertEquals(median([]), NaN);
+});
+
+Deno.test("a percentile is one of the values, the least that so many lie at or below", () => {
+  const values = Array.from({ length: 200 }, (_, i) => 200 - i);
+  assertEquals(percentile(values, 99), 198);
+  assertEquals(percentile([7], 99), 7);
+});
+
+Deno.test("a ratio is taken round by round, and its median meets the target", () => {
+  const entrants = [
+    { name: "a", samples: [ran(60), ran(20), ran(500)] },
+    { name: "b", samples: [ran(20), ran(20), ran(200)] },
+    { name: "absent", samples: [], problem: "it is not installed" },
+  ];
+  const [ratio, difference, ...none] = fill(row, entrants).verdicts;
+  assertEquals(ratio?.rounds, [3, 1, 2.5]);
+  assertAlmostEquals(ratio!.spread.median, 2.5);
+  assertEquals(ratio?.reached, true);
+  assertEquals(difference?.spread, { median: 20, min: 0, max: 150 });
+  assertEquals(difference?.reached, false);
+  assertEquals(none, []);
+});
+
+Deno.test("a program that ran one round less is compared over the rounds it has", () => {
+  const entrants = [{ name: "a", samples: [ran(60), ran(20)] }, { name: "b", samples: [ran(20)] }];
+  assertEquals(fill(row, entrants).verdicts[0]?.rounds, [3]);
+});
+
+Deno.test("the chart names each program and escapes its text", () => {
+  const machine = {
+    date: "2030-01-02T03:04:05Z",
+    kernel: "6.18",
+    cpu: "a CPU",
+    cores: 2,
+    memoryGiB: 4,
+    loadAverage: [],
+    versions: { fio: null, deno: "2.9" },
+  };
+  const entrants = [{ name: "a", samples: [ran(60)] }, { name: "b", samples: [ran(20)] }];
+  const svg = chart([fill(row, entrants)], machine);
+  assertStringIncludes(svg, "reads &lt;fast&gt;");
+  assertStringIncludes(svg, ">b</text>");
+  assertStringIncludes(svg, "2030-01-02, a CPU, 2 cores, Linux 6.18");
+  assertEquals(svg.includes("fio"), false);
+});
+
+Deno.test("one row of the benchmark runs every program and writes the figures", async () => {
+  await using scratch = await Scratch.create();
+  const [json, svg] = [scratch.join("figures.json"), scratch.join("figures.svg")];
+  const args = [
+    "--quick",
+    "--only",
+    "read-qd1",
+    "--rounds",
+    "1",
+    "--seconds",
+    "0.05",
+    "--json",
+    json,
+    "--svg",
+    svg,
+  ];
+  const { code, stdout, stderr } = await run([Deno.execPath(), "run", "-A", main, ...args]);
+  assertEquals({ code, stderr }, { code: 0, stderr: "" }, stdout);
+  const { rows, machine } = JSON.parse(Deno.readTextFileSync(json));
+  assertEquals(machine.kernel, Deno.osRelease());
+  for (const { entrants } of rows) {
+    for (const { name, figures } of entrants) assertGreater(figures[0], 0, name);
+  }
+  assertEquals(rows[0].verdicts.length, 3);
+  assertEquals(exists(svg), true);
+});
+
+Deno.test("a device that is to keep its data is not written to", async () => {
+  await using scratch = await Scratch.create();
+  const path = scratch.join("device");
+  const bytes = new Uint8Array(1 << 20).fill(0x5a);
+  Deno.writeFileSync(path, bytes);
+  const args = ["--only", "mirror", "--rounds", "1", "--seconds", "0.05"];
+  for (let i = 0; i < 3; i++) args.push("--device", path);
+  const { code, stdout } = await run([Deno.execPath(), "run", "-A", main, ...args]);
+  assertEquals(code, 0);
+  assertStringIncludes(stdout, "takes --overwrite");
+  assertEquals(Deno.readFileSync(path), bytes);
+});
+
+Deno.test("a name that no row has is refused", async () => {
+  const { code, stderr } = await run([Deno.execPath(), "run", "-A", main, "--only", "no-such-row"]);
+  assertEquals(code, 2);
+  assertStringIncludes(stderr, "--list");
+});
+
+Deno.test("a device that is not there is refused before anything runs", async () => {
+  const { code, stderr } = await run([Deno.execPath(), "run", "-A", main, "--device", "/dev/no-such-device"]);
+  assertEquals(code, 2);
+  assertStringIncludes(stderr, "--device /dev/no-such-device");
+});

@@ -1,0 +1,87 @@
+import { parseArgs } from "node:util";
+import type { Timing } from "./sample.ts";
+
+/** What `--help` prints. */
+export const HELP = `deno task bench [options]
+
+Measures dmio against fio, C with liburing, Deno, Node and dd, in turn, several rounds each, as root. It makes its
+own devices: loop devices with direct I/O over files in memory, so that the software is the limit.
+
+  --quick         a look in under a minute; without it the run takes up to 10 minutes
+  --only NAME     only rows whose name contains NAME; may be repeated
+  --list          print the names of the rows
+  --device PATH   measure this device instead; may be repeated, the writing rows need three
+  --overwrite     let the writing rows destroy what is on --device
+  --rounds N      rounds of each program
+  --seconds S     measured seconds of each program in a round
+  --json FILE     write all figures to FILE, with kernel, CPU, versions and date
+  --svg FILE      draw the figures to FILE
+  --help          this text
+
+A ratio is of two programs in the same round; what is shown is the median of the
+rounds with the least and the greatest. The exit code is 0 when every program ran, whatever was reached.
+`;
+
+/** What the command line asks for. */
+export interface Options {
+  readonly quick: boolean;
+  readonly help: boolean;
+  readonly list: boolean;
+  readonly overwrite: boolean;
+  readonly only: readonly string[];
+  readonly devices: readonly string[];
+  readonly rounds: number;
+  readonly timing: Timing;
+  /** Seconds after which the run comes to its end, with fewer rounds than planned. */
+  readonly budget: number;
+  readonly json?: string;
+  readonly svg?: string;
+}
+
+const QUICK = { rounds: 2, warmUp: 0.2, seconds: 0.2, budget: 50 };
+const FULL = { rounds: 5, warmUp: 0.5, seconds: 1.5, budget: 570 };
+
+/** @throws {TypeError | RangeError} That says what is wrong with the command line. */
+export function parse(args: readonly string[]): Options {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      quick: { type: "boolean" },
+      help: { type: "boolean" },
+      list: { type: "boolean" },
+      overwrite: { type: "boolean" },
+      only: { type: "string", multiple: true },
+      device: { type: "string", multiple: true },
+      rounds: { type: "string" },
+      seconds: { type: "string" },
+      json: { type: "string" },
+      svg: { type: "string" },
+    },
+  });
+  const { quick = false, help = false, list = false, overwrite = false, only = [], device = [], json, svg } =
+    values;
+  const usual = quick ? QUICK : FULL;
+  const rounds = positive("--rounds", values.rounds) ?? usual.rounds;
+  if (!Number.isInteger(rounds)) throw new RangeError(`--rounds ${rounds}: it takes a whole number`);
+  return {
+    quick,
+    help,
+    list,
+    overwrite,
+    only,
+    devices: device,
+    rounds,
+    // Who says how much to measure has the time.
+    budget: values.rounds ?? values.seconds ? Infinity : usual.budget,
+    timing: { warmUp: usual.warmUp, seconds: positive("--seconds", values.seconds) ?? usual.seconds },
+    ...(json !== undefined && { json }),
+    ...(svg !== undefined && { svg }),
+  };
+}
+
+function positive(name: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const number = Number(text);
+  if (!(number > 0 && number < Infinity)) throw new RangeError(`${name} ${text}: it takes a number above 0`);
+  return number;
+}

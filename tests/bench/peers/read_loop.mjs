@@ -1,0 +1,44 @@
+// Random 4 KiB reads with node:fs, in Deno and in Node (hence no TypeScript): the callback form, its fastest,
+// `queueDepth` of them at a time over one file. The same clock and the same counting as workloads/meter.ts.
+import fs from "node:fs";
+import process from "node:process";
+
+const work = JSON.parse(process.argv[2]);
+const BYTES = 4096;
+const fd = fs.openSync(work.path, "r");
+const blocks = Math.floor(fs.fstatSync(fd).size / BYTES);
+const cpuSeconds = () => {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
+};
+
+const warmUntil = performance.now() + work.warmUp * 1000;
+let operations = 0, failed = 0, running = true, from, sample;
+let reading = work.queueDepth;
+
+function look() {
+  const time = performance.now();
+  if (from === undefined) {
+    if (time >= warmUntil) from = { operations, time, cpu: cpuSeconds() };
+  } else if (time >= from.time + work.seconds * 1000) {
+    running = false;
+    sample = {
+      operations: operations - from.operations,
+      seconds: (time - from.time) / 1000,
+      cpuSeconds: cpuSeconds() - from.cpu,
+    };
+  }
+}
+
+function read(page) {
+  const ended = (error, bytesRead) => {
+    if (error || bytesRead !== BYTES) failed++;
+    if (++operations % 16 === 0 && running) look();
+    if (running) next();
+    else if (--reading === 0) console.log(JSON.stringify({ ...sample, failed }));
+  };
+  const next = () => fs.read(fd, page, 0, BYTES, Math.floor(Math.random() * blocks) * BYTES, ended);
+  next();
+}
+
+for (let i = 0; i < work.queueDepth; i++) read(Buffer.alloc(BYTES));

@@ -1,0 +1,102 @@
+import type { Contender } from "./contender.ts";
+import { type Sample, value } from "./sample.ts";
+import { type Spread, spread } from "./statistics.ts";
+
+/** What a comparison is to reach: a bound, on the good side. */
+export type Target = { readonly atLeast: number } | { readonly atMost: number };
+
+/** One figure of a contender against another's, taken round by round. */
+export interface Comparison {
+  /** The contender that is measured up. */
+  readonly of: string;
+  /** The one it is measured against; without it the figure stands for itself. */
+  readonly against?: string;
+  /** How the two figures become one: divided, or subtracted. */
+  readonly by?: "ratio" | "difference";
+  readonly target?: Target;
+}
+
+/** One row of the benchmark: a figure of each contender, and comparisons of them. */
+export interface Row {
+  /** For `--only`. */
+  readonly name: string;
+  readonly title: string;
+  readonly unit: string;
+  readonly better: "more" | "less";
+  /** The figure, from a sample. */
+  readonly figure: (sample: Sample) => number;
+  readonly comparisons: readonly Comparison[];
+  /** The contenders it shows; without it, all. */
+  readonly shows?: readonly string[];
+}
+
+/** Contenders that run in turn, and the rows that their samples fill. */
+export interface Group {
+  readonly rows: readonly Row[];
+  /** Makes what they need, devices and programs, when it is their turn for the first time. */
+  contenders(): Promise<readonly Contender[]>;
+}
+
+/** What became of a contender over all rounds. */
+export interface Entrant {
+  readonly name: string;
+  /** One a round. */
+  readonly samples: Sample[];
+  /** Why there are none. */
+  problem?: string;
+}
+
+/** A comparison with its figures. */
+export interface Verdict extends Comparison {
+  /** One a round; ratios, differences, or the figures themselves. */
+  readonly rounds: readonly number[];
+  readonly spread: Spread;
+  /** Whether the median reached the target; absent without one. */
+  readonly reached?: boolean;
+}
+
+/** A row with its figures. */
+export interface RowResult extends Omit<Row, "comparisons" | "figure" | "shows"> {
+  readonly entrants: readonly (Entrant & { readonly figures: readonly number[]; readonly spread?: Spread })[];
+  readonly verdicts: readonly Verdict[];
+}
+
+/** Fills a row. A comparison with a contender that did not run is left out. */
+export function fill(row: Row, entrants: readonly Entrant[]): RowResult {
+  const { comparisons, figure, shows, ...named } = row;
+  const shown = entrants.filter(({ name }) => shows?.includes(name) ?? true).map((entrant) => {
+    const figures = entrant.samples.map(figure).filter((n) => !Number.isNaN(n));
+    return { ...entrant, figures, ...(figures.length > 0 && { spread: spread(figures) }) };
+  });
+  const figuresOf = (name: string) => shown.find((entrant) => entrant.name === name)?.figures ?? [];
+  const verdicts = comparisons.flatMap((comparison) => {
+    const rounds = compare(comparison, figuresOf);
+    if (rounds.length === 0) return [];
+    const between = spread(rounds);
+    const { target } = comparison;
+    const reached = target && holds(target, between.median);
+    return [{ ...comparison, rounds, spread: between, ...(reached !== undefined && { reached }) }];
+  });
+  return { ...named, entrants: shown, verdicts };
+}
+
+function compare(comparison: Comparison, figuresOf: (name: string) => readonly number[]): number[] {
+  const figures = figuresOf(comparison.of);
+  if (comparison.against === undefined) return [...figures];
+  const others = figuresOf(comparison.against);
+  return figures.slice(0, others.length).map((figure, round) =>
+    comparison.by === "difference" ? figure - others[round]! : figure / others[round]!
+  );
+}
+
+function holds(target: Target, reached: number): boolean {
+  return "atLeast" in target ? reached >= target.atLeast : reached <= target.atMost;
+}
+
+/** Rows whose figure is one of {@linkcode Sample.values}, less being better and a bound being the target. */
+export function bounded(
+  row: { name: string; title: string; unit: string; value: string; of: string; atMost: number },
+): Row {
+  const { value: figure, of, atMost, ...named } = row;
+  return { ...named, better: "less", figure: value(figure), comparisons: [{ of, target: { atMost } }] };
+}

@@ -1,0 +1,45 @@
+/**
+ * What a program of the benchmark is asked for and what it answers: one line of JSON each way.
+ *
+ * @module
+ */
+
+/** How long a program runs: first without being measured, then measured. Seconds. */
+export interface Timing {
+  readonly warmUp: number;
+  readonly seconds: number;
+}
+
+/** What one program did in one round, in the measured time. */
+export interface Sample {
+  /** Requests that ended. */
+  readonly operations: number;
+  /** Wall-clock seconds. */
+  readonly seconds: number;
+  /** User and system CPU seconds of the process; absent where the program cannot say. */
+  readonly cpuSeconds?: number;
+  /** Requests that failed: anything but 0 makes the figures worthless, and the benchmark says so. */
+  readonly failed: number;
+  /** What else the program measured, by name. */
+  readonly values?: Readonly<Record<string, number>>;
+}
+
+/** Requests per second. */
+export function perSecond(sample: Sample): number {
+  return sample.operations / sample.seconds;
+}
+
+/** CPU seconds for a million requests. */
+export function cpuPerMillion(sample: Sample): number {
+  return (sample.cpuSeconds ?? NaN) / sample.operations * 1e6;
+}
+
+/** How much of one core was busy, in percent. */
+export function corePercent(sample: Sample): number {
+  return (sample.cpuSeconds ?? NaN) / sample.seconds * 100;
+}
+
+/** A figure of {@linkcode Sample.values}. */
+export function value(name: string): (sample: Sample) => number {
+  return (sample) => sample.values?.[name] ?? NaN;
+}

@@ -1,0 +1,92 @@
+/**
+ * The rows about what the library costs besides time: heap, start, and the event loop it shares.
+ *
+ * @module
+ */
+import { lastLine } from "../contender.ts";
+import { responsiveness } from "../peers/echo_client.ts";
+import { emptyDeno, firstRead } from "../peers/startup.ts";
+import { denoArgs, run } from "../program.ts";
+import { bounded, type Group } from "../rows.ts";
+import { value } from "../sample.ts";
+import type { TestBed } from "../test_bed.ts";
+
+/** A young generation (MiB) for all that the program allocates between two collections of its own. */
+const HEAP_FLAGS = "--v8-flags=--expose-gc,--min-semi-space-size=512,--max-semi-space-size=512";
+
+/** Bytes that a request leaves to the garbage collector. */
+export function heap(bed: TestBed): Group {
+  const of = "dmio";
+  const one = { unit: "bytes", of, atMost: 300 } as const;
+  return {
+    rows: [
+      bounded({ ...one, name: "heap-read", title: "JS heap that a read allocates", value: "read" }),
+      bounded({
+        ...one,
+        name: "heap-write",
+        title: "JS heap that a write to 3 devices allocates",
+        value: "write",
+      }),
+    ],
+    async contenders() {
+      const work = { devices: await bed.writableDevices(3) };
+      return [{
+        name: of,
+        async run(_timing, signal) {
+          const args = denoArgs("workloads/heap.ts", work, HEAP_FLAGS);
+          return lastLine((await run(Deno.execPath(), args, { signal })).stdout);
+        },
+      }];
+    },
+  };
+}
+
+/** From nothing to the first read. */
+export function startup(bed: TestBed): Group {
+  return {
+    rows: [{
+      name: "first-read",
+      title: "From the start of Deno over import of mod.ts to the first read",
+      unit: "ms",
+      better: "less",
+      figure: value("milliseconds"),
+      comparisons: [{
+        of: "import, open, first read",
+        against: "deno eval ''",
+        by: "difference",
+        target: { atMost: 25 },
+      }],
+    }],
+    async contenders() {
+      return [firstRead(await bed.device()), emptyDeno()];
+    },
+  };
+}
+
+/** Timers and sockets beside many reads. */
+export function live(bed: TestBed): Group {
+  const of = "64 reads at a time";
+  const one = { unit: "ms", of } as const;
+  return {
+    rows: [
+      bounded({
+        ...one,
+        name: "interval",
+        title: "Lateness of a 10 ms interval beside random reads, p99",
+        value: "intervalP99",
+        atMost: 3,
+      }),
+      bounded({
+        ...one,
+        name: "echo",
+        title: "Answer of an HTTP echo server in the same process, p99",
+        value: "echoP99",
+        atMost: 5,
+      }),
+    ],
+    async contenders() {
+      const path = await bed.device();
+      return [responsiveness(of, path, 64), responsiveness("no reads", path, 0)];
+    },
+  };
+}

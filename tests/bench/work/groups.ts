@@ -1,0 +1,23 @@
+import type { Group } from "../rows.ts";
+import type { TestBed } from "../test_bed.ts";
+import { heap, live, startup } from "./costs.ts";
+import { pageCache, readMany, readOne, slowDevice } from "./reading.ts";
+import { mirroredWrites, regionsPerRequest, sequentialWrites } from "./writing.ts";
+
+/** Every group of rows, in the order in which they run. */
+export function groups(bed: TestBed): Group[] {
+  return [
+    readOne(bed),
+    readMany(bed, 16, 1.05),
+    readMany(bed, 64, 1.15),
+    pageCache(bed),
+    mirroredWrites(bed, 32),
+    mirroredWrites(bed, 128),
+    sequentialWrites(bed),
+    regionsPerRequest(bed),
+    heap(bed),
+    startup(bed),
+    live(bed),
+    slowDevice(bed),
+  ];
+}

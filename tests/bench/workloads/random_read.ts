@@ -1,0 +1,41 @@
+/**
+ * Random 4 KiB reads into pool pages, `queueDepth` of them at a time.
+ *
+ * @module
+ */
+import { BlockDevice, IoClient } from "../../../mod.ts";
+import type { Timing } from "../sample.ts";
+import { Meter } from "./meter.ts";
+
+/** The work, as the program's one argument. */
+export interface RandomRead extends Timing {
+  readonly path: string;
+  readonly direct: boolean;
+  readonly queueDepth: number;
+  readonly poll: boolean;
+  /** `readSync` takes one at a time. */
+  readonly call: "read" | "readSync";
+}
+
+const SECTORS = 8;
+
+if (import.meta.main) {
+  const work: RandomRead = JSON.parse(Deno.args[0]!);
+  await using io = new IoClient({ pages: work.queueDepth, queueDepth: work.queueDepth, poll: work.poll });
+  using bdev = BlockDevice.open(work.path, { direct: work.direct });
+  const blocks = Math.floor(bdev.sectors / SECTORS);
+  const meter = new Meter(work);
+  const place = () => ({ bdev, sector: Math.floor(Math.random() * blocks) * SECTORS, count: SECTORS });
+
+  if (work.call === "readSync") {
+    const page = io.pool.alloc(1);
+    while (meter.ended(io.readSync(place(), page).errorBits === 0n));
+  } else {
+    const reader = async () => {
+      const page = io.pool.alloc(1);
+      while (meter.ended((await io.read(place(), page)).errorBits === 0n));
+    };
+    await Promise.all(Array.from({ length: work.queueDepth }, reader));
+  }
+  meter.print();
+}
