@@ -32,7 +32,7 @@ export type { IoStats, LatencySummary, SchedulerCounters } from "./src/stats.ts"
 export type { IoOptions } from "./src/deadline.ts";
 export type { Pool } from "./src/pool.ts";
 export type { Completions, Engine, EngineFeatures } from "./src/engine.ts";
-export { DmioFault } from "./src/scheduler.ts";
+export { DmioFault } from "./src/fault.ts";
 export { type CloseOptions, IoClient, type IoClientOptions } from "./src/client.ts";
 export {
   dmIoAsync,

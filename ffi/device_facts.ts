@@ -6,13 +6,14 @@
 
 import { errno, libc } from "./libc.ts";
 import { EINVAL, ENOSYS, SystemError } from "./errno.ts";
-import { statx as STATX } from "./layout.ts";
+import { statfs as STATFS, statx as STATX } from "./layout.ts";
 import {
   AT_EMPTY_PATH,
   BLKGETSIZE64,
   BLKPBSZGET,
   BLKROGET,
   BLKSSZGET,
+  FUSE_SUPER_MAGIC,
   S_IFBLK,
   S_IFMT,
   S_IFREG,
@@ -37,6 +38,8 @@ export interface DeviceFacts {
   readonly memoryAlignment: number;
   /** Whether the device refuses writes (`BLKROGET`). */
   readonly readOnly: boolean;
+  /** Whether it is a file on FUSE, which blocks who submits when its server has enough to do (`max_background`). */
+  readonly mayBlock: boolean;
 }
 
 const EMPTY_PATH = new Uint8Array(1);
@@ -75,6 +78,7 @@ export function deviceFacts(fd: number): DeviceFacts {
       physicalBlockSize: ioctlUint32(fd, BLKPBSZGET),
       memoryAlignment: memoryAlign || logicalBlockSize,
       readOnly: ioctlUint32(fd, BLKROGET) !== 0,
+      mayBlock: false,
     };
   }
   // A file system's block is always enough; it is what remains when the kernel does not tell.
@@ -89,12 +93,18 @@ export function deviceFacts(fd: number): DeviceFacts {
     physicalBlockSize: blockSize,
     memoryAlignment: memoryAlign || unit,
     readOnly: false,
+    mayBlock: fileSystemType(fd) === FUSE_SUPER_MAGIC,
   };
 }
 
 // gnu_dev_makedev of sys/sysmacros.h, for the numbers that Linux gives: 12 bits major, 20 bits minor.
 function makedev(major: number, minor: number): number {
   return (minor & 0xff) + major * 2 ** 8 + (minor >>> 8) * 2 ** 20;
+}
+
+function fileSystemType(fd: number): number {
+  const out = new DataView(new ArrayBuffer(STATFS.size));
+  return libc().fstatfs(fd, new Uint8Array(out.buffer)) === 0 ? out.getUint32(STATFS.f_type, true) : 0;
 }
 
 // A size in bytes may pass 2^53; in sectors it does not.

@@ -71,6 +71,9 @@ export const statx = {
   stx_dio_offset_align: 156,
 } as const;
 
+/** `struct statfs` (sys/statfs.h). */
+export const statfs = { size: 120, f_type: 0 } as const;
+
 /** `struct pollfd` (poll.h). */
 export const pollfd = { size: 8, fd: 0, events: 4 } as const;
 

@@ -8,6 +8,7 @@ import { assertPlatform, openLibrary } from "./library.ts";
 
 const symbols = {
   __errno_location: { parameters: [], result: "pointer" },
+  sched_yield: { parameters: [], result: "i32" },
   getpagesize: { parameters: [], result: "i32" },
   sysconf: { parameters: ["i32" /* int name */], result: "i64" }, // long
   mmap: {
@@ -84,6 +85,7 @@ const symbols = {
     ],
     result: "i32",
   },
+  fstatfs: { parameters: ["i32", /* int fd */ "buffer" /* struct statfs *buf */], result: "i32" },
   getrlimit: { parameters: ["i32", /* int resource */ "buffer" /* struct rlimit *rlim */], result: "i32" },
 } as const satisfies Deno.ForeignLibraryInterface;
 

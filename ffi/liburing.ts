@@ -46,6 +46,10 @@ const symbols = {
     ],
     result: "i32",
   },
+  io_uring_register_iowq_max_workers: {
+    parameters: ["pointer", /* struct io_uring *ring */ "pointer" /* unsigned int *values */],
+    result: "i32",
+  },
   io_uring_register_eventfd: {
     parameters: ["pointer", /* struct io_uring *ring */ "i32" /* int fd */],
     result: "i32",

@@ -22,7 +22,6 @@ import {
   IORING_SETUP_SINGLE_ISSUER,
   IORING_SQ_CQ_OVERFLOW,
   IORING_SQ_TASKRUN,
-  IOSQE_FIXED_FILE,
   POLLIN,
 } from "./uapi.ts";
 
@@ -75,6 +74,7 @@ export class Ring {
 
   // First of all, so that nothing is mapped yet when there is no liburing.
   readonly #enter = liburing().io_uring_enter;
+  readonly #yield = libc().sched_yield;
   // One mapping holds every structure that is passed by address, so that none of them ever moves.
   readonly #structs = new MappedMemory(8192);
   readonly #view = new DataView(this.#structs.buffer);
@@ -99,6 +99,7 @@ export class Ring {
   #queued = 0;
   #vectors = 0;
   #vectorStart = 0;
+  #woken = false;
   #closed = false;
 
   /**
@@ -143,7 +144,7 @@ export class Ring {
       result: new Int32Array(cqEntries),
     };
     try {
-      this.#event = new EventFd();
+      this.#event = EventFd.share();
     } catch (error) {
       this.#free();
       throw error;
@@ -158,6 +159,7 @@ export class Ring {
       );
     }
     Atomics.store(this.#cqFlags, 0, IORING_CQ_EVENTFD_DISABLED);
+    this.#allowWorkers();
     this.features = {
       singleIssuer: (flags & IORING_SETUP_SINGLE_ISSUER) !== 0,
       deferTaskrun: (flags & IORING_SETUP_DEFER_TASKRUN) !== 0,
@@ -197,13 +199,13 @@ export class Ring {
     address: number,
     length: number,
     bufferIndex: number,
-    registered: boolean,
+    flags: number,
     userData: number,
     generation: number,
   ): void {
     const sqes = this.#sqes;
     const at = (this.#tail & (this.#sqEntries - 1)) * SQE_WORDS;
-    sqes[at] = opcode | (registered ? IOSQE_FIXED_FILE << 8 : 0);
+    sqes[at] = opcode | flags << 8;
     sqes[at + io_uring_sqe.fd / 4] = fd;
     sqes[at + io_uring_sqe.off / 4] = offsetLow;
     sqes[at + io_uring_sqe.off / 4 + 1] = offsetHigh;
@@ -235,14 +237,14 @@ export class Ring {
     fd: number,
     offsetLow: number,
     offsetHigh: number,
-    registered: boolean,
+    flags: number,
     userData: number,
     generation: number,
   ): void {
     const address = this.#iovecs.address + this.#vectorStart * iovec.size;
     const count = this.#vectors - this.#vectorStart;
     this.#vectorStart = this.#vectors;
-    this.prepare(opcode, fd, offsetLow, offsetHigh, address, count, 0, registered, userData, generation);
+    this.prepare(opcode, fd, offsetLow, offsetHigh, address, count, 0, flags, userData, generation);
   }
 
   /** Gives queued SQEs to the kernel, and runs the completions that it has put off. */
@@ -302,18 +304,29 @@ export class Ring {
     }
   }
 
+  /** Lets others have this core, if they wait for it. */
+  relax(): void {
+    this.#yield();
+  }
+
   /** Resolves when a CQE may be there: the kernel signals the eventfd while this is under way, and only then. */
   async waitAsync(): Promise<void> {
+    this.#woken = false;
     Atomics.store(this.#cqFlags, 0, 0);
-    const pending = Atomics.load(this.#cqTail, 0) !== this.#cqHead[0] ||
-      (Atomics.load(this.#sqFlags, 0) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) !== 0;
-    if (!pending) await this.#event.wait();
+    // All rings of the thread share the eventfd: a signal may be another's.
+    while (!this.#closed && !this.#woken && !this.#pending) await this.#event.wait();
     if (!this.#closed) Atomics.store(this.#cqFlags, 0, IORING_CQ_EVENTFD_DISABLED);
   }
 
   /** Ends a `waitAsync`. */
   wake(): void {
+    this.#woken = true;
     this.#event.signal();
+  }
+
+  get #pending(): boolean {
+    return Atomics.load(this.#cqTail, 0) !== this.#cqHead[0] ||
+      (Atomics.load(this.#sqFlags, 0) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) !== 0;
   }
 
   /** Fills or empties a place of the table of fixed buffers. */
@@ -337,13 +350,22 @@ export class Ring {
     if (this.#closed) return;
     this.#closed = true;
     this.#free();
-    await this.#event.close();
+    await this.#event.release();
   }
 
   #free(): void {
     liburing().io_uring_queue_exit(this.#ring);
     this.#structs[Symbol.dispose]();
     this.#iovecs[Symbol.dispose]();
+  }
+
+  // What can't be done without blocking, the kernel hands to workers, of which it allows few by default (8 on two cores): a file
+  // that hangs would take them all. Linux 5.15 and later can be asked for as many as there is I/O; others do as they do.
+  #allowWorkers(): void {
+    this.#view.setUint32(SCRATCH, this.capacity, true);
+    this.#view.setUint32(SCRATCH + 4, 0, true);
+    liburing().io_uring_register_iowq_max_workers(this.#ring, this.#scratch);
+    this.#view.setBigUint64(SCRATCH, 0n, true);
   }
 
   // What io_uring_enter returned: SQEs taken, or -errno. Nothing is lost either way: the rest stays queued.

@@ -14,6 +14,7 @@ export const IORING_OP_READ = 22;
 export const IORING_OP_WRITE = 23;
 
 export const IOSQE_FIXED_FILE = 1 << 0;
+export const IOSQE_ASYNC = 1 << 4;
 
 export const IORING_SETUP_CLAMP = 1 << 4;
 export const IORING_SETUP_COOP_TASKRUN = 1 << 8;
@@ -64,6 +65,9 @@ export const MAP_PRIVATE = 2;
 export const MAP_ANONYMOUS = 0x20;
 export const MADV_DONTNEED = 4;
 export const MADV_DONTFORK = 10;
+
+// linux/magic.h
+export const FUSE_SUPER_MAGIC = 0x65735546;
 
 // unistd.h
 export const _SC_PHYS_PAGES = 85;

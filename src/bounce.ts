@@ -7,7 +7,8 @@
 import { EFAULT, ENOMEM } from "../ffi/errno.ts";
 import { pageSize } from "../ffi/memory.ts";
 import { Segments } from "./memory.ts";
-import type { PagePool, PageWaiter } from "./page_pool.ts";
+import type { PagePool } from "./page_pool.ts";
+import type { PageWaiter } from "./page_queue.ts";
 import type { Request } from "./request.ts";
 
 /** The most pages that one request has at a time. */
@@ -25,6 +26,8 @@ export interface BounceHooks {
 export class Bounce implements PageWaiter {
   /** The request. */
   readonly request: Request;
+  /** The first device that it names: those of one device wait behind each other. */
+  readonly key: unknown;
   /** Whether it waits for pages. */
   waiting = false;
 
@@ -45,6 +48,7 @@ export class Bounce implements PageWaiter {
    */
   constructor(request: Request, need: number, pool: PagePool, hooks: BounceHooks) {
     this.request = request;
+    this.key = request.regions[0]!.lane;
     this.#need = need;
     this.#pool = pool;
     this.#hooks = hooks;
@@ -80,7 +84,7 @@ export class Bounce implements PageWaiter {
     if (available < this.#unit) return this.#short();
     // As with slots: a device may hold pages only while it has fewer than are left, so that one that hangs leaves some for others.
     for (let i = 0; i < request.count; i++) {
-      if (request.regions[i]!.lane.bouncePages > available) return "held";
+      if (request.regions[i]!.lane.bouncePages >= available) return "held";
     }
     const left = Math.ceil((this.#need - this.#start) / pageSize());
     const fair = Math.max(Math.floor(available / 2), 1);
@@ -110,13 +114,15 @@ export class Bounce implements PageWaiter {
 
   /** Stops waiting for pages: what was not transferred yet has failed. */
   cancel(errno: number): void {
+    if (!this.waiting) return;
     this.waiting = false;
-    this.#pool.forget(this);
     for (let i = 0; i < this.request.count; i++) {
       const region = this.request.regions[i]!;
       if (region.bytes > this.#start) region.fail(errno, this.#start);
     }
     this.#hooks.finish(this.request);
+    // Those behind it may have waited only for their turn.
+    this.#pool.serve();
   }
 
   /** A window was transferred. @returns Whether it was the last. */

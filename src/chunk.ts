@@ -9,11 +9,17 @@ import type { Engine } from "./engine.ts";
 import type { Arena } from "./memory.ts";
 
 const FREE = 0;
-const ALLOCATED = 1;
+/** The program has it. */
+export const ALLOCATED = 1;
 /** Given back by its owner while the kernel still has it: free when the last pin goes. */
 const FREED_IN_USE = 2;
 /** Given back to the system for good. */
 const CUT = 3;
+/** A request has it, to stand in for memory that the kernel can't be given: nothing that the program may name, or free. */
+export const LENT = 4;
+
+/** Whom a page may be given to. */
+export type PageUse = typeof ALLOCATED | typeof LENT;
 
 /** Adjacent pages, each free, allocated or cut, and pinned by as many requests as use it. */
 export class Chunk implements Arena {
@@ -95,14 +101,15 @@ export class Chunk implements Arena {
    * Allocates adjacent pages.
    *
    * @param count How many.
+   * @param use By whom.
    * @returns The first page's number, or -1 when no run is long enough.
    */
-  allocate(count: number): number {
+  allocate(count: number, use: PageUse): number {
     if (count > this.free || this.lost) return -1;
     let first = this.#search(this.#cursor, this.pages, count);
     if (first < 0) first = this.#search(0, Math.min(this.#cursor + count - 1, this.pages), count);
     if (first < 0) return -1;
-    this.#state.fill(ALLOCATED, first, first + count);
+    this.#state.fill(use, first, first + count);
     this.free -= count;
     this.#cursor = first + count === this.pages ? 0 : first + count;
     return first;

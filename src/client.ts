@@ -225,18 +225,18 @@ export class IoClient implements AsyncDisposable {
     memory: IoMemory,
     options: IoOptions | undefined,
   ): Promise<IoResult> {
-    if (options !== undefined) checkDeadline(options);
+    const deadline = options === undefined ? null : checkDeadline(options);
     const dispatcher = this.#dispatcher;
     const request = dispatcher.accept(write, regions, memory);
     const answer = new Promise<IoResult>((resolve, reject) => {
       request.resolve = resolve;
       request.reject = reject;
     });
-    if (options?.signal?.aborted) {
+    if (deadline?.signal?.aborted) {
       dispatcher.refuse(request, ECANCELED);
       return answer;
     }
-    if (options !== undefined) request.disarm = arm(options, (errno) => dispatcher.expire(request, errno));
+    if (deadline !== null) request.disarm = arm(deadline, (errno) => dispatcher.expire(request, errno));
     dispatcher.start(request);
     return answer;
   }

@@ -15,17 +15,24 @@ export interface IoOptions {
   signal?: AbortSignal;
 }
 
+/** A deadline that was checked. */
+export interface Deadline {
+  readonly timeout: number | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
 /** The longest timer there is, in milliseconds. */
 export const MAX_TIMEOUT: number = 2 ** 31 - 1;
 
 /**
- * Checks a deadline.
+ * Checks a deadline, reading each property once.
  *
  * @param options The deadline.
+ * @returns What was checked.
  * @throws {TypeError} When the signal is none.
  * @throws {RangeError} When the timeout is no time.
  */
-export function checkDeadline(options: IoOptions): void {
+export function checkDeadline(options: IoOptions): Deadline {
   if (typeof options !== "object" || options === null) {
     throw new TypeError(`options is ${describe(options)}; it must be { timeout, signal }`);
   }
@@ -38,17 +45,17 @@ export function checkDeadline(options: IoOptions): void {
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw new TypeError(`options.signal is ${describe(signal)}; it must be an AbortSignal`);
   }
+  return { timeout, signal };
 }
 
 /**
  * Starts the timer and listens to the signal.
  *
- * @param options A deadline that was checked.
+ * @param deadline A deadline that was checked.
  * @param expire Called once, when it has come, with `ETIMEDOUT` or `ECANCELED`.
  * @returns Ends both.
  */
-export function arm(options: IoOptions, expire: (errno: number) => void): () => void {
-  const { timeout, signal } = options;
+export function arm({ timeout, signal }: Deadline, expire: (errno: number) => void): () => void {
   const timer = timeout === undefined ? undefined : setTimeout(() => expire(ETIMEDOUT), timeout);
   const onAbort = () => expire(ECANCELED);
   signal?.addEventListener("abort", onAbort, { once: true });

@@ -8,6 +8,7 @@ import { deviceFacts } from "../ffi/device_facts.ts";
 import { libc } from "../ffi/libc.ts";
 import { closeFd, openFd } from "../ffi/open.ts";
 import { describe } from "./describe.ts";
+import { DmioFault } from "./fault.ts";
 
 /** Bytes of a sector: always 512, as in the kernel, whatever the device's blocks are. */
 export const SECTOR_SIZE = 512;
@@ -47,6 +48,8 @@ export interface OpenDevice {
   readonly writable: boolean;
   /** Whether it was opened with `O_DIRECT`. */
   readonly direct: boolean;
+  /** Whether I/O could block the thread that submits it, so that a thread of the kernel's has to. Default: `false`. */
+  readonly mayBlock?: boolean;
   /** Closes the file descriptor. Default: `close(2)`. */
   readonly closeFd?: (fd: number) => void;
 }
@@ -85,6 +88,8 @@ export class BlockDevice implements Disposable, AsyncDisposable {
   readonly writable: boolean;
   /** Whether I/O goes past the page cache. */
   readonly direct: boolean;
+  /** Whether I/O could block the thread that submits it (a file on FUSE), so that a thread of the kernel's does. */
+  readonly mayBlock: boolean;
 
   readonly #closeFd: (fd: number) => void;
   readonly #listeners = new Set<() => void>();
@@ -103,6 +108,7 @@ export class BlockDevice implements Disposable, AsyncDisposable {
     this.readOnly = open.readOnly;
     this.writable = open.writable;
     this.direct = open.direct;
+    this.mayBlock = open.mayBlock ?? false;
     this.#closeFd = open.closeFd ?? closeFd;
   }
 
@@ -194,6 +200,7 @@ export class BlockDevice implements Disposable, AsyncDisposable {
     };
     releaseDevice = (device) => {
       if (--device.#held === 0 && device.#closed) device.#finish();
+      if (device.#held < 0) throw new DmioFault(`${device.path} was let go more often than held`);
     };
     whenClosed = (device, listener) => {
       device.#listeners.add(listener);

@@ -13,9 +13,13 @@ import { PagePool } from "./page_pool.ts";
 import { checkRegions, type IoRegion } from "./region.ts";
 import { type IoNotifyFn, Request } from "./request.ts";
 import type { IoResult } from "./result.ts";
-import { DmioFault, Scheduler } from "./scheduler.ts";
+import { DmioFault } from "./fault.ts";
+import { Scheduler } from "./scheduler.ts";
 import { Histogram, type IoStats } from "./stats.ts";
 import { Wait } from "./wait.ts";
+
+/** Requests that a broken ring left with the kernel: their memory is held for good, as nobody learns when it is done with. */
+const ORPHANS = new Set<Request>();
 
 /** All requests of one client. */
 export class Dispatcher {
@@ -34,6 +38,7 @@ export class Dispatcher {
   #requests = 0;
   #bounces = 0;
   #closing: PromiseWithResolvers<void> | null = null;
+  #cancelling = false;
   #freed = false;
   #fault: Error | null = null;
 
@@ -97,25 +102,26 @@ export class Dispatcher {
    * @throws {TypeError | RangeError} For what the caller got wrong; nothing is held then.
    */
   accept(write: boolean, regions: readonly IoRegion[], memory: IoMemory): Request {
-    if (this.#fault !== null) throw this.#fault;
-    if (this.#closing !== null) throw new TypeError("the client is closed");
-    const need = checkRegions(regions, write);
+    this.#assertOpen();
     const request = this.#spare.pop() ?? new Request();
     try {
-      reduce(memory, need, request.memory, this.#findArena);
       request.write = write;
-      for (let i = 0; i < regions.length; i++) {
-        const region = regions[i]!;
-        request.addRegion(region, this.#scheduler.lane(region.bdev));
-      }
+      const need = checkRegions(
+        regions,
+        write,
+        (bdev, sector, count) => request.addRegion(bdev, sector, count),
+      );
+      reduce(memory, need, request.memory, this.#findArena);
+      // What the caller gave may run code of its own when it is read, and close what was open a moment ago.
+      this.#assertOpen();
+      this.#takeLanes(request);
       request.bounce = needsBounce(request) ? new Bounce(request, need, this.pool, this.#bounceHooks) : null;
       this.pool.pin(request.memory);
     } catch (error) {
-      request.clear();
-      this.#spare.push(request);
+      this.#recycle(request);
       throw error;
     }
-    for (let i = 0; i < regions.length; i++) holdDevice(regions[i]!.bdev);
+    for (let i = 0; i < request.count; i++) holdDevice(request.regions[i]!.device);
     this.#outstanding.add(request);
     this.#requests++;
     if (request.bounce !== null) this.#bounces++;
@@ -193,7 +199,7 @@ export class Dispatcher {
     if (this.#fault !== null) return Promise.resolve();
     if (this.#closing === null) {
       this.#closing = Promise.withResolvers<void>();
-      this.pool.refuse(new Error("the client was closed before pages came free"));
+      this.pool.refuse(new TypeError("the client is closed: no pages of its pool are to be had"));
       this.#closeWhenIdle();
     }
     return this.#closing.promise;
@@ -211,6 +217,24 @@ export class Dispatcher {
     return [...paths];
   }
 
+  #assertOpen(): void {
+    if (this.#fault !== null) throw this.#fault;
+    if (this.#closing !== null) throw new TypeError("the client is closed");
+  }
+
+  #takeLanes(request: Request): void {
+    for (let i = 0; i < request.count; i++) {
+      const { device } = request.regions[i]!;
+      if (device.closed) {
+        throw new TypeError(`regions[${i}].bdev is ${device.path}, which was closed meanwhile`);
+      }
+    }
+    for (let i = 0; i < request.count; i++) {
+      const region = request.regions[i]!;
+      region.lane = this.#scheduler.lane(region.device);
+    }
+  }
+
   #begin(request: Request): void {
     if (request.bounce !== null) request.bounce.begin();
     else this.#scheduler.add(request);
@@ -219,6 +243,7 @@ export class Dispatcher {
   // All that was issued of a request is done.
   #finished(request: Request): void {
     if (request.bounce === null || request.bounce.advance()) this.#settle(request);
+    else if (this.#closing !== null) this.#closeWhenIdle();
   }
 
   // The kernel has nothing of a request any more.
@@ -250,7 +275,7 @@ export class Dispatcher {
     this.#due = [];
     const now = this.#wait.clock;
     for (const request of due) {
-      this.#latency.add(now - request.began);
+      if (request.began > 0) this.#latency.add(now - request.began);
       const { resolve, fn, context } = request;
       const result = request.result ?? request.answer();
       request.resolve = null;
@@ -263,13 +288,13 @@ export class Dispatcher {
   }
 
   #closeWhenIdle(): void {
-    const outstanding = [...this.#outstanding];
-    // What waits for pages that the program holds, and closes over, would wait for ever.
-    if (outstanding.length > 0 && outstanding.every((request) => request.bounce?.waiting)) {
-      for (const request of outstanding) request.bounce!.cancel(ECANCELED);
-      this.#wait.kick(false);
-    } else if (outstanding.length === 0 && this.#due.length === 0) {
-      void this.#free();
+    if (this.#outstanding.size === 0) {
+      if (this.#due.length === 0) void this.#free();
+    } else if (!this.#cancelling && !this.#scheduler.busy && this.pool.waiting === this.#outstanding.size) {
+      // What waits for pages that the program holds, and closes over, would wait for ever.
+      this.#cancelling = true;
+      for (const request of [...this.#outstanding]) request.bounce?.cancel(ECANCELED);
+      this.#cancelling = false;
     }
   }
 
@@ -292,7 +317,9 @@ export class Dispatcher {
     const fault = this.#fault = cause instanceof Error ? cause : new Error(`${cause}`);
     this.#wait.close();
     this.#scheduler.close();
+    this.pool.refuse(fault);
     void this.#engine.close();
+    for (const request of this.#outstanding) ORPHANS.add(request);
     for (const request of new Set([...this.#due, ...this.#outstanding])) {
       request.disarm?.();
       // One that is settled, and only not answered yet, has let its devices go.
@@ -308,7 +335,7 @@ export class Dispatcher {
   }
 
   #release(request: Request): void {
-    for (let i = 0; i < request.count; i++) releaseDevice(request.regions[i]!.lane.device);
+    for (let i = 0; i < request.count; i++) releaseDevice(request.regions[i]!.device);
   }
 
   #recycle(request: Request): void {

@@ -58,13 +58,13 @@ export interface Engine {
    * Queues one SQE; there must be `room`. The fields are those of `io_uring_prep_rw(3)`.
    *
    * @param opcode An `IORING_OP_*` constant.
-   * @param fd The file descriptor, or its index in the file table when `registered`.
+   * @param fd The file descriptor, or its index in the file table with `IOSQE_FIXED_FILE`.
    * @param offsetLow Bits 0 to 31 of the byte offset on the device.
    * @param offsetHigh Bits 32 to 63.
    * @param address Address of the memory, exact as a double (Linux keeps user addresses below 2^56; V8 below 2^47).
    * @param length Bytes.
    * @param bufferIndex The registered buffer that holds the memory, for the `_FIXED` opcodes; otherwise 0.
-   * @param registered Whether `fd` is an index of a registered file.
+   * @param flags `IOSQE_FIXED_FILE`, and `IOSQE_ASYNC` for a file that could block the submitting thread.
    * @param userData Comes back in the CQE.
    * @param generation Comes back in the CQE.
    */
@@ -76,7 +76,7 @@ export interface Engine {
     address: number,
     length: number,
     bufferIndex: number,
-    registered: boolean,
+    flags: number,
     userData: number,
     generation: number,
   ): void;
@@ -94,7 +94,7 @@ export interface Engine {
     fd: number,
     offsetLow: number,
     offsetHigh: number,
-    registered: boolean,
+    flags: number,
     userData: number,
     generation: number,
   ): void;
@@ -116,6 +116,9 @@ export interface Engine {
    * @param timeout Microseconds to sleep at most; may be rounded up, or cut short by a signal. None: no bound.
    */
   wait(timeout?: number): void;
+
+  /** Lets the kernel's threads have this core for a moment, if one of them waits for it: for who looks again and again. */
+  relax(): void;
 
   /**
    * Resolves when a CQE may be there, or at `wake`. One at a time. Only this holds up the event loop's exit.

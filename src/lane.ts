@@ -22,13 +22,13 @@ export class Lane {
   /**
    * @param device The device.
    * @param fd Its file descriptor, or its place in the table of files.
-   * @param registered Which of the two `fd` is.
+   * @param flags `IOSQE_*` flags of its SQEs; one of them says which of the two `fd` is.
    * @param forget Ends what the lane asked of its device.
    */
   constructor(
     readonly device: BlockDevice,
     readonly fd: number,
-    readonly registered: boolean,
+    readonly flags: number,
     readonly forget: () => void,
   ) {}
 

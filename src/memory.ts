@@ -44,6 +44,9 @@ export interface Arena {
 /** Tells which arena an `ArrayBuffer` is, if it is one. */
 export type FindArena = (buffer: ArrayBufferLike) => Arena | null;
 
+/** The most pages of a list that one request follows: 16 GiB of them. A list that goes in a circle has no other end. */
+const MAX_PAGES = 2 ** 22;
+
 // Arrays that one very long request made are not kept for the next.
 const KEPT = 64;
 
@@ -192,7 +195,8 @@ const NOTHING = new Uint8Array(0);
  */
 export function reduce(memory: IoMemory, need: number, segments: Segments, findArena: FindArena): void {
   if (memory instanceof Uint8Array) {
-    if (memory.byteLength < need) throw tooShort(memory.byteLength, need);
+    const length = byteLengthOf(memory);
+    if (length < need) throw tooShort(length, need);
     if (need > 0) addRun(segments, memory, 0, need, findArena);
   } else if (typeof memory === "object" && memory !== null && "pageList" in memory) {
     reducePageList(memory.pageList, memory.offset ?? 0, need, segments, findArena);
@@ -223,9 +227,13 @@ function reducePageList(
   for (let node: PageList | null = list; left > 0; node = node.next, index++) {
     if (node === null) throw tooShort(need - left, need);
     if (typeof node !== "object") throw new TypeError(`pageList is ${describe(node)}; it must be a PageList`);
-    checkPage(node.page, `pageList page ${index}`);
+    if (index === MAX_PAGES) {
+      throw new RangeError(`pageList is longer than ${MAX_PAGES} pages, the most that one request follows`);
+    }
+    const { page }: PageList = node;
+    checkPage(page, `pageList page ${index}`);
     const length = Math.min(size - from, left);
-    addRun(segments, node.page, from, length, findArena);
+    addRun(segments, page, from, length, findArena);
     left -= length;
     from = 0;
   }
@@ -264,8 +272,8 @@ function checkPage(page: Page, name: string): void {
   if (!(page instanceof Uint8Array)) {
     throw new TypeError(`${name} is ${describe(page)}; it must be a Uint8Array of one page`);
   }
-  if (page.byteLength !== pageSize()) {
-    throw new RangeError(`${name} has ${page.byteLength} bytes; a page has ${pageSize()}`);
+  if (byteLengthOf(page) !== pageSize()) {
+    throw new RangeError(`${name} has ${byteLengthOf(page)} bytes; a page has ${pageSize()}`);
   }
 }
 
@@ -276,10 +284,22 @@ function addRun(
   length: number,
   findArena: FindArena,
 ): void {
-  const arena = findArena(view.buffer);
-  if (arena === null) segments.add(null, view, at, length);
-  else segments.add(arena, arena.bytes, view.byteOffset + at, length);
+  const buffer = bufferOf(view);
+  const start = byteOffsetOf(view);
+  const arena = findArena(buffer);
+  if (arena !== null) segments.add(arena, arena.bytes, start + at, length);
+  else segments.add(null, new Uint8Array(buffer, start, byteLengthOf(view)), at, length);
 }
+
+// A subclass may say anything of where it lies and how long it is; these ask the engine itself.
+const typedArray = Object.getPrototypeOf(Uint8Array.prototype);
+const getter = (name: string): (view: Uint8Array) => unknown => {
+  const { get } = Object.getOwnPropertyDescriptor(typedArray, name)!;
+  return (view) => get!.call(view);
+};
+const bufferOf = getter("buffer") as (view: Uint8Array) => ArrayBufferLike;
+const byteOffsetOf = getter("byteOffset") as (view: Uint8Array) => number;
+const byteLengthOf = getter("byteLength") as (view: Uint8Array) => number;
 
 function tooShort(have: number, need: number): RangeError {
   return new RangeError(`memory holds ${have} bytes; the longest region needs ${need}`);

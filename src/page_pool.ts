@@ -7,26 +7,15 @@
 import { ENOMEM, SystemError } from "../ffi/errno.ts";
 import { pageSize, physicalPages } from "../ffi/memory.ts";
 import { memlockAdvice } from "../ffi/setup.ts";
-import { Chunk } from "./chunk.ts";
+import { ALLOCATED, Chunk, LENT, type PageUse } from "./chunk.ts";
 import type { Engine } from "./engine.ts";
 import type { PageList, Segments } from "./memory.ts";
+import { PageQueue, type PageWaiter } from "./page_queue.ts";
 import type { Pool } from "./pool.ts";
 import { describe } from "./describe.ts";
 
 /** The kernel registers at most 1 GiB as one buffer. */
 const CHUNK_BYTES = 2 ** 30;
-
-/** Somebody who waits for pages; asked again, in order, whenever pages come free. */
-export interface PageWaiter {
-  /**
-   * Takes what it waits for, if that is there now.
-   *
-   * @returns `"served"`, `"short"` (of pages: those behind it wait too) or `"held"` (by something else: those behind it go on).
-   */
-  take(): "served" | "short" | "held";
-  /** Told that it waits in vain, as the client is closing. One without this goes on waiting. */
-  refuse?(error: Error): void;
-}
 
 /** The pages of one client. `src/pool.ts` says what its public members promise. */
 export class PagePool implements Pool {
@@ -36,11 +25,12 @@ export class PagePool implements Pool {
   readonly #lost: Chunk[] = [];
   readonly #byBuffer = new Map<ArrayBufferLike, Chunk>();
   readonly #places: number[] = [];
-  #waiters: PageWaiter[] = [];
+  readonly #queue = new PageQueue();
   #pages = 0;
   #free = 0;
   // Pages that were put while in use: the next ones that come free go back to the system instead.
   #owed = 0;
+  #refusal: Error | null = null;
   #closed = false;
   #settling = false;
   // Whether somebody waits for pages as such: nobody overtakes them.
@@ -102,6 +92,8 @@ export class PagePool implements Pool {
     this.#checkRun(pages);
     const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
     this.wait({
+      key: this,
+      waiting: true,
       take: () => {
         const view = this.#take(pages);
         if (view !== null) resolve(view);
@@ -118,11 +110,15 @@ export class PagePool implements Pool {
     this.#assertOpen();
     checkCount(pages, 1, this.#pages);
     if (pages > this.available || this.#short) throw this.#exhausted(pages, "");
-    let list: PageList | null = null;
     // Adjacent pages, in order, go to the device as one run; so a run is looked for first.
     const run = this.#take(pages);
+    let list: PageList | null = null;
     for (let i = pages - 1; i >= 0; i--) {
-      const page = run === null ? this.#take(1)! : run.subarray(i * this.#page, (i + 1) * this.#page);
+      const page = run?.subarray(i * this.#page, (i + 1) * this.#page) ?? this.#take(1);
+      if (page === null) {
+        if (list !== null) this.free(list);
+        throw this.#exhausted(pages, "");
+      }
       list = { next: list, page };
     }
     return list!;
@@ -177,13 +173,13 @@ export class PagePool implements Pool {
   /** Takes up to `most` free pages as segments, adjacent ones if there are. @returns How many. */
   takeInto(segments: Segments, most: number): number {
     const count = Math.min(most, this.available);
-    const run = count > 0 ? this.#find(count) : null;
+    const run = count > 0 ? this.#find(count, LENT) : null;
     if (run !== null) {
       segments.add(run.chunk, run.chunk.bytes, run.first * this.#page, count * this.#page);
       return count;
     }
     for (let taken = 0; taken < count; taken++) {
-      const page = this.#find(1);
+      const page = this.#find(1, LENT);
       if (page === null) return taken;
       segments.add(page.chunk, page.chunk.bytes, page.first * this.#page, this.#page);
     }
@@ -200,23 +196,26 @@ export class PagePool implements Pool {
     this.#settle();
   }
 
+  /** How many wait for pages. */
+  get waiting(): number {
+    return this.#queue.size;
+  }
+
   /** Queues somebody for pages; it is served at once if pages are there and nobody waits. */
   wait(waiter: PageWaiter): void {
-    this.#waiters.push(waiter);
+    this.#queue.add(waiter);
     this.#settle();
   }
 
-  /** Takes somebody out of the queue. */
-  forget(waiter: PageWaiter): void {
-    this.#waiters = this.#waiters.filter((one) => one !== waiter);
+  /** Serves who waits, as far as pages go. */
+  serve(): void {
     this.#settle();
   }
 
-  /** Refuses those who wait, and may be refused. */
+  /** Refuses those who wait, and may be refused, and all who ask from here on. */
   refuse(error: Error): void {
-    const refused = this.#waiters.filter((waiter) => waiter.refuse !== undefined);
-    this.#waiters = this.#waiters.filter((waiter) => waiter.refuse === undefined);
-    for (const waiter of refused) waiter.refuse!(error);
+    this.#refusal = error;
+    for (const waiter of this.#queue.removeRefusable()) waiter.refuse!(error);
     this.#settle();
   }
 
@@ -232,20 +231,12 @@ export class PagePool implements Pool {
   #settle(): void {
     if (this.#settling || this.#closed) return;
     this.#settling = true;
-    this.#repay();
-    const left: PageWaiter[] = [];
-    const waiters = this.#waiters;
-    this.#waiters = [];
-    let short = false;
-    for (const waiter of waiters) {
-      const outcome = short ? "short" : waiter.take();
-      if (outcome === "short") short = true;
-      if (outcome !== "served") left.push(waiter);
+    try {
+      this.#repay();
+      this.#short = this.#queue.serve();
+    } finally {
+      this.#settling = false;
     }
-    // Who was served may have queued somebody new, behind those who waited.
-    this.#waiters = left.concat(this.#waiters);
-    this.#short = short;
-    this.#settling = false;
   }
 
   // The newest chunks go first: dmIoPut usually undoes the last dmIoGet.
@@ -281,14 +272,14 @@ export class PagePool implements Pool {
     chunk.dispose();
   }
 
-  #find(pages: number): { chunk: Chunk; first: number } | null {
+  #find(pages: number, state: PageUse = ALLOCATED): { chunk: Chunk; first: number } | null {
     if (pages > this.available) return null;
     for (const chunk of this.#chunks) {
       if (chunk.lost) {
         this.#lose(chunk);
-        return this.#find(pages);
+        return this.#find(pages, state);
       }
-      const first = chunk.allocate(pages);
+      const first = chunk.allocate(pages, state);
       if (first < 0) continue;
       this.#free -= pages;
       return { chunk, first };
@@ -364,7 +355,7 @@ export class PagePool implements Pool {
   }
 
   #exhausted(pages: number, adjacent: string): RangeError {
-    const queue = !this.#short ? "" : ` and ${this.#waiters.length} callers wait for pages`;
+    const queue = !this.#short ? "" : ` and ${this.#queue.size} callers wait for pages`;
     return new RangeError(
       `no ${pages} ${adjacent}pages of the pool are free: ${this.available} of ${this.#pages} are${queue}. ` +
         "Free some, add some with pool.get, or await pool.allocWait",
@@ -372,7 +363,7 @@ export class PagePool implements Pool {
   }
 
   #assertOpen(): void {
-    if (this.#closed) throw new TypeError("the pool's client is closed");
+    if (this.#refusal !== null) throw this.#refusal;
   }
 }
 

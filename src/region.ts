@@ -28,36 +28,42 @@ export interface IoRegion {
 /**
  * Checks regions before any I/O.
  *
- * @param where The regions.
+ * @param where The regions. Each property is read once, so that what was checked is what is used.
  * @param write Whether they are to be written.
+ * @param take Is given each region that was checked.
  * @returns Bytes of the longest region.
  * @throws {TypeError} For what is no region, a closed device, or one that was not opened for writing.
  * @throws {RangeError} For no region or more than 64, a sector or count that is no sector number, past the device's end, or off
  * the logical blocks of a direct device.
  */
-export function checkRegions(where: readonly IoRegion[], write: boolean): number {
+export function checkRegions(
+  where: readonly IoRegion[],
+  write: boolean,
+  take: (bdev: BlockDevice, sector: number, count: number) => void,
+): number {
   if (!Array.isArray(where)) throw new TypeError(`regions is ${describe(where)}; it must be an array`);
-  if (where.length < 1 || where.length > MAX_REGIONS) {
-    throw new RangeError(`regions holds ${where.length} regions; a request takes 1 to ${MAX_REGIONS}`);
+  const { length } = where;
+  if (length < 1 || length > MAX_REGIONS) {
+    throw new RangeError(`regions holds ${length} regions; a request takes 1 to ${MAX_REGIONS}`);
   }
-  if (!write && where.length > 1) {
-    throw new RangeError(
-      `regions holds ${where.length} regions; a read takes 1, as its memory can hold only one`,
-    );
+  if (!write && length > 1) {
+    throw new RangeError(`regions holds ${length} regions; a read takes 1, as its memory can hold only one`);
   }
   let longest = 0;
-  for (let i = 0; i < where.length; i++) {
-    const count = checkRegion(where[i]!, i, write);
+  for (let i = 0; i < length; i++) {
+    const region = where[i]!;
+    if (typeof region !== "object" || region === null) {
+      throw new TypeError(`regions[${i}] is ${describe(region)}; it must be { bdev, sector, count }`);
+    }
+    const { bdev, sector, count } = region;
+    checkRegion(bdev, sector, count, i, write);
+    take(bdev, sector, count);
     if (count > longest) longest = count;
   }
   return longest * SECTOR_SIZE;
 }
 
-function checkRegion(region: IoRegion, i: number, write: boolean): number {
-  if (typeof region !== "object" || region === null) {
-    throw new TypeError(`regions[${i}] is ${describe(region)}; it must be { bdev, sector, count }`);
-  }
-  const { bdev, sector, count } = region;
+function checkRegion(bdev: BlockDevice, sector: number, count: number, i: number, write: boolean): void {
   if (!(bdev instanceof BlockDevice)) {
     throw new TypeError(`regions[${i}].bdev is ${describe(bdev)}; it must be a BlockDevice`);
   }
@@ -83,7 +89,6 @@ function checkRegion(region: IoRegion, i: number, write: boolean): number {
         `${bdev.path}, which is open for direct I/O`,
     );
   }
-  return count;
 }
 
 function checkSectors(value: number, i: number, name: string, bound: number): void {

@@ -8,8 +8,7 @@ import { errnoName } from "../ffi/errno.ts";
 import type { Bounce } from "./bounce.ts";
 import type { Lane } from "./lane.ts";
 import { Segments } from "./memory.ts";
-import { SECTOR_SIZE } from "./device.ts";
-import type { IoRegion } from "./region.ts";
+import { type BlockDevice, SECTOR_SIZE } from "./device.ts";
 import { type IoFailure, type IoResult, SUCCESS } from "./result.ts";
 
 /**
@@ -26,6 +25,8 @@ export class RegionIo {
   readonly request: Request;
   /** Its place in the request, which is its bit. */
   readonly index: number;
+  /** The device. */
+  device!: BlockDevice;
   /** Where its I/O queues. */
   lane!: Lane;
   /** Its first sector on the device. */
@@ -88,7 +89,7 @@ export class Request {
   settled = false;
   /** Its caller sleeps until it is done. */
   sync = false;
-  /** When it was started, in milliseconds. */
+  /** When it was started, in milliseconds; 0 when it never was. */
   began = 0;
   /** Settle its promise; or else `fn` is told. */
   resolve: ((result: IoResult) => void) | null = null;
@@ -103,13 +104,13 @@ export class Request {
   disarm: (() => void) | null = null;
 
   /** Takes a region on, at the end. */
-  addRegion(region: IoRegion, lane: Lane): void {
+  addRegion(device: BlockDevice, sector: number, count: number): void {
     let io = this.regions[this.count];
     if (io === undefined) this.regions.push(io = new RegionIo(this, this.count));
     this.count++;
-    io.lane = lane;
-    io.sector = region.sector;
-    io.bytes = region.count * SECTOR_SIZE;
+    io.device = device;
+    io.sector = sector;
+    io.bytes = count * SECTOR_SIZE;
     io.errno = 0;
     io.failedAt = 0;
     this.frame(io, 0, io.bytes);
@@ -160,6 +161,7 @@ export class Request {
     this.memory.clear();
     this.segments = this.memory;
     this.abandoned = this.settled = this.sync = false;
+    this.began = 0;
     this.resolve =
       this.reject =
       this.fn =

@@ -11,9 +11,12 @@ import {
   IORING_OP_WRITE,
   IORING_OP_WRITE_FIXED,
   IORING_OP_WRITEV,
+  IOSQE_ASYNC,
+  IOSQE_FIXED_FILE,
 } from "../ffi/uapi.ts";
 import { type BlockDevice, whenClosed } from "./device.ts";
 import type { Engine } from "./engine.ts";
+import { DmioFault } from "./fault.ts";
 import { Lane } from "./lane.ts";
 import { Piece } from "./piece.ts";
 import { SECTOR_SIZE } from "./device.ts";
@@ -26,19 +29,6 @@ const MAX_PIECE = 1 << 20;
 const MAX_VECTORS = 1024;
 /** A run of at least this many bytes is worth an SQE of its own, with a fixed buffer. */
 const OWN_SQE = 64 << 10;
-
-/** A fault of this library itself: something that cannot happen did. The client is closed by it. */
-export class DmioFault extends Error {
-  /**
-   * A fault of this library.
-   *
-   * @param message What could not happen.
-   */
-  constructor(message: string) {
-    super(`fault in dmio: ${message}`);
-    this.name = "DmioFault";
-  }
-}
 
 /** Drives one engine. */
 export class Scheduler {
@@ -82,6 +72,11 @@ export class Scheduler {
   /** Whether something waits that could not be issued yet. */
   get waiting(): boolean {
     return this.#ready.length > 0 || this.#again.length > 0 || this.#engine.queued > 0;
+  }
+
+  /** Whether anything is in flight or waits to be. */
+  get busy(): boolean {
+    return this.inFlight > 0 || this.waiting;
   }
 
   /** The lane of a device; a device is registered with the ring when it is first named. */
@@ -210,9 +205,14 @@ export class Scheduler {
     const { length } = region.request.segments;
     const most = Math.min(region.end - region.issued, MAX_PIECE);
     let total = length[region.segment]! - region.segmentAt;
-    if (total >= most || total >= OWN_SQE) return Math.min(total, most);
+    if (total >= most || total >= OWN_SQE) return this.#whole(region, Math.min(total, most), most);
     for (let i = 1; i < MAX_VECTORS && total < most; i++) total += length[region.segment + i]!;
-    return Math.min(total, most);
+    return this.#whole(region, Math.min(total, most), most);
+  }
+
+  // A direct device takes whole blocks; one that is longer than a page may not end where a run of pages does.
+  #whole({ device }: RegionIo, length: number, most: number): number {
+    return device.direct && length < most ? length - length % device.logicalBlockSize : length;
   }
 
   #step(region: RegionIo, bytes: number): void {
@@ -228,7 +228,7 @@ export class Scheduler {
     const engine = this.#engine;
     const region = piece.region!;
     const { segments, write } = region.request;
-    const { fd, registered } = region.lane;
+    const { fd, flags } = region.lane;
     // A byte offset may pass 2^53, its two halves do not; a sector is a safe integer, so its low 32 bits survive the shift.
     const sector = region.sector + Math.floor(piece.offset / SECTOR_SIZE);
     const low = ((sector << 9) | (piece.offset % SECTOR_SIZE)) >>> 0;
@@ -244,7 +244,7 @@ export class Scheduler {
         : (fixed ? IORING_OP_READ_FIXED : IORING_OP_READ);
       if (fixed) this.counters.fixedSqes++;
       const place = fixed ? arena.index : 0;
-      engine.prepare(opcode, fd, low, high, arena.address + at, asked, place, registered, slot, generation);
+      engine.prepare(opcode, fd, low, high, arena.address + at, asked, place, flags, slot, generation);
       return;
     }
     let left = asked;
@@ -255,7 +255,7 @@ export class Scheduler {
       left -= run;
     }
     const opcode = write ? IORING_OP_WRITEV : IORING_OP_READV;
-    engine.prepareVectored(opcode, fd, low, high, registered, slot, generation);
+    engine.prepareVectored(opcode, fd, low, high, flags, slot, generation);
   }
 
   #complete(slot: number, generation: number, result: number): void {
@@ -303,7 +303,8 @@ export class Scheduler {
       if (registered) this.#engine.registerFile(place, -1);
       if (place !== undefined) this.#files.push(place);
     });
-    return new Lane(device, registered ? place : device.fd, registered, forget);
+    const flags = (registered ? IOSQE_FIXED_FILE : 0) | (device.mayBlock ? IOSQE_ASYNC : 0);
+    return new Lane(device, registered ? place : device.fd, flags, forget);
   }
 
   /** Lets go of the devices: the engine is about to be closed. */

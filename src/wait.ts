@@ -6,11 +6,13 @@
  */
 
 import type { Engine } from "./engine.ts";
-import { Polling } from "./polling.ts";
+import { Polling, SLEEP, SPIN } from "./polling.ts";
 import type { Scheduler } from "./scheduler.ts";
 
 /** How long to go on from microtask to microtask before timers and sockets get a turn, in milliseconds. */
 const SLICE = 0.25;
+/** How long to nap at most, in microseconds. */
+const NAP_LIMIT = 100;
 /** How long the channel that gives others their turn is kept when there is nothing to do, in milliseconds. */
 const KEEP_CHANNEL = 5;
 /** How long to leave a kernel alone that takes no SQEs though none of ours is in flight, in milliseconds. */
@@ -100,7 +102,7 @@ export class Wait {
       const reaped = this.#scheduler.reap();
       if (done()) return;
       if (reaped > 0) continue; // what came back short or failed is to be issued again before anybody sleeps
-      if (this.#scheduler.inFlight === 0 && !this.#scheduler.waiting) return starved();
+      if (!this.#scheduler.busy) return starved();
       this.waits++;
       if (this.#engine.queued === 0) this.#engine.wait();
       else this.#engine.wait(BACK_OFF * 1000);
@@ -161,12 +163,12 @@ export class Wait {
         if (this.clock - this.#yielded < SLICE) continue;
         return this.#queue();
       }
-      if (began === 0) {
-        if (!this.#polling.worth()) return this.#sleep();
-        began = performance.now();
-      } else if (!this.#polling.again(performance.now() - began)) {
-        return this.#sleep();
-      }
+      const now = performance.now();
+      const step = began === 0 ? this.#polling.begin() : this.#polling.next(now - began);
+      if (step === SLEEP) return this.#sleep();
+      if (began === 0) began = now;
+      if (step === SPIN) this.#engine.relax();
+      else this.#nap();
     }
   }
 
@@ -186,6 +188,11 @@ export class Wait {
       };
     }
     this.#channel.port2.postMessage(null);
+  }
+
+  #nap(): void {
+    this.waits++;
+    this.#engine.wait(NAP_LIMIT);
   }
 
   #sleep(): void {
@@ -223,6 +230,6 @@ export class Wait {
   }
 
   get #pending(): boolean {
-    return this.#scheduler.inFlight > 0 || this.#scheduler.waiting || this.#hooks.due() > 0;
+    return this.#scheduler.busy || this.#hooks.due() > 0;
   }
 }

@@ -18,12 +18,14 @@ const LIBC_HEADERS = [
   "stdio.h",
   "unistd.h",
   "linux/fs.h",
+  "linux/magic.h",
   "linux/time_types.h",
   "sys/eventfd.h",
   "sys/ioctl.h",
   "sys/mman.h",
   "sys/resource.h",
   "sys/stat.h",
+  "sys/statfs.h",
   "sys/uio.h",
 ];
 // liburing brings its own copy of the kernel's header, under the same guard: a program sees one or the other.

@@ -112,7 +112,7 @@ class Recorder implements Engine {
     _address: number,
     length: number,
     _bufferIndex: number,
-    _registered: boolean,
+    _flags: number,
     userData: number,
     generation: number,
   ): void {
@@ -131,11 +131,11 @@ class Recorder implements Engine {
     fd: number,
     low: number,
     high: number,
-    registered: boolean,
+    flags: number,
     userData: number,
     generation: number,
   ): void {
-    this.prepare(opcode, fd, low, high, 0, this.#iovecs, 0, registered, userData, generation);
+    this.prepare(opcode, fd, low, high, 0, this.#iovecs, 0, flags, userData, generation);
     this.#iovecs = 0;
   }
   submit(): number {
@@ -147,6 +147,7 @@ class Recorder implements Engine {
     return count;
   }
   wait(): void {}
+  relax(): void {}
   waitAsync(): Promise<void> {
     return Promise.resolve();
   }

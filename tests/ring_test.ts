@@ -12,6 +12,7 @@ import {
   IORING_OP_WRITE,
   IORING_OP_WRITE_FIXED,
   IORING_OP_WRITEV,
+  IOSQE_FIXED_FILE,
 } from "../ffi/uapi.ts";
 import { expectSame, fillPattern, pattern } from "./support/bytes.ts";
 import { settlesWithin, succeed } from "./support/commands.ts";
@@ -64,17 +65,17 @@ class Bench implements AsyncDisposable {
   /** Queues a read of one block into place `at` of the memory. */
   read(fd: number, block: number, at: number, userData: number, generation = 0): void {
     const address = this.memory.address + at * BLOCK;
-    this.ring.prepare(IORING_OP_READ, fd, block * BLOCK, 0, address, BLOCK, 0, false, userData, generation);
+    this.ring.prepare(IORING_OP_READ, fd, block * BLOCK, 0, address, BLOCK, 0, 0, userData, generation);
   }
 
   /** Queues what completes at once. */
   nothing(userData: number, generation = 0): void {
-    this.ring.prepare(IORING_OP_NOP, 0, 0, 0, 0, 0, 0, false, userData, generation);
+    this.ring.prepare(IORING_OP_NOP, 0, 0, 0, 0, 0, 0, 0, userData, generation);
   }
 
   /** Queues what the kernel will not start. */
   nonsense(userData: number): void {
-    this.ring.prepare(NO_SUCH_OPCODE, 0, 0, 0, 0, 0, 0, false, userData, 0);
+    this.ring.prepare(NO_SUCH_OPCODE, 0, 0, 0, 0, 0, 0, 0, userData, 0);
   }
 
   /** Reaps what is there: user data, generation, result of each. */
@@ -262,7 +263,7 @@ if (Deno.args[0] === "poll") (ring.features as { extArg: boolean }).extArg = fal
 new Deno.Command("mkfifo", { args: ["fifo"] }).outputSync();
 const fd = openSync("fifo", "r+");
 const memory = new MappedMemory(512);
-const read = () => ring.prepare(22, fd, 0, 0, memory.address, 512, 0, false, 1, 0);
+const read = () => ring.prepare(22, fd, 0, 0, memory.address, 512, 0, 0, 1, 0);
 const lasts = (timeout: number) => {
   const began = performance.now();
   ring.wait(timeout);
@@ -318,7 +319,7 @@ Deno.test("an iovec array reaches the kernel for each vectored SQE of a batch, a
     // 4 SQEs of 8 blocks, each taken from memory back to front; between them one that stops the batch.
     for (let sqe = 0; sqe < 4; sqe++) {
       for (let i = 7; i >= 0; i--) ring.vector(memory.address + (sqe * 8 + i) * BLOCK, BLOCK);
-      ring.prepareVectored(IORING_OP_WRITEV, fd, sqe * 8 * BLOCK, 0, false, sqe, round);
+      ring.prepareVectored(IORING_OP_WRITEV, fd, sqe * 8 * BLOCK, 0, 0, sqe, round);
       if (sqe === 1) bench.nonsense(100);
     }
     assertEquals(ring.vectorRoom, whole - 32);
@@ -338,7 +339,7 @@ Deno.test("an iovec array reaches the kernel for each vectored SQE of a batch, a
 
   // Back into other memory, as the longest array that the kernel takes.
   for (let i = 0; i < 1024; i++) ring.vector(memory.address + (512 + i % 32) * BLOCK + (i >> 5) * 16, 16);
-  ring.prepareVectored(IORING_OP_READV, fd, 0, 0, false, 7, 7);
+  ring.prepareVectored(IORING_OP_READV, fd, 0, 0, 0, 7, 7);
   assertEquals(bench.finish(1), [[7, 7, 1024 * 16]]);
   const got = new Uint8Array(32 * BLOCK);
   for (let i = 0; i < 1024; i++) {
@@ -363,7 +364,7 @@ Deno.test("byte offsets beyond 2^32 and 2^53 reach their place", async () => {
     fillPattern(bench.bytes.subarray(i * BLOCK, (i + 1) * BLOCK), i);
     const [low, high] = [Number(offset & 0xffff_ffffn), Number(offset >> 32n)];
     const address = bench.memory.address + i * BLOCK;
-    bench.ring.prepare(IORING_OP_WRITE, fd, low, high, address, BLOCK, 0, false, i, 0);
+    bench.ring.prepare(IORING_OP_WRITE, fd, low, high, address, BLOCK, 0, 0, i, 0);
   });
   assertEquals(bench.finish(offsets.length).sort(byUserData), offsets.map((_, i) => [i, 0, BLOCK]));
   using file = Deno.openSync(bench.folder.join("file"));
@@ -382,7 +383,18 @@ Deno.test("places of the tables are filled, used, emptied and filled again", asy
   const fd = bench.file(pattern(8 * BLOCK, 8));
   const last = ring.tableEntries - 1;
   const fixed = (opcode: number, file: number, place: number, at = 0): number => {
-    ring.prepare(opcode, file, 4 * BLOCK, 0, memory.address + at * BLOCK, BLOCK, place, true, 1, 0);
+    ring.prepare(
+      opcode,
+      file,
+      4 * BLOCK,
+      0,
+      memory.address + at * BLOCK,
+      BLOCK,
+      place,
+      IOSQE_FIXED_FILE,
+      1,
+      0,
+    );
     return bench.finish(1)[0]![2];
   };
   assertEquals([ring.features.fixedBuffers, ring.features.fixedFiles], [true, true]);

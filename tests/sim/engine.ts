@@ -123,7 +123,7 @@ export class SimEngine implements Engine {
     address: number,
     length: number,
     bufferIndex: number,
-    registered: boolean,
+    flags: number,
     userData: number,
     generation: number,
   ): void {
@@ -136,7 +136,7 @@ export class SimEngine implements Engine {
     const segment = fixed
       ? this.memory.fixed(bufferIndex, address, length)
       : this.memory.plain(address, length);
-    this.#queueSqe(opcode, fd, offsetLow, offsetHigh, [segment], registered, userData, generation);
+    this.#queueSqe(opcode, fd, offsetLow, offsetHigh, [segment], (flags & 1) !== 0, userData, generation);
   }
 
   vector(address: number, length: number): void {
@@ -150,7 +150,7 @@ export class SimEngine implements Engine {
     fd: number,
     offsetLow: number,
     offsetHigh: number,
-    registered: boolean,
+    flags: number,
     userData: number,
     generation: number,
   ): void {
@@ -159,7 +159,7 @@ export class SimEngine implements Engine {
     if (this.#vectors.length > 1024) this.#violate(`${this.#vectors.length} iovecs: more than IOV_MAX`);
     const segments = this.#vectors;
     this.#vectors = [];
-    this.#queueSqe(opcode, fd, offsetLow, offsetHigh, segments, registered, userData, generation);
+    this.#queueSqe(opcode, fd, offsetLow, offsetHigh, segments, (flags & 1) !== 0, userData, generation);
   }
 
   #queueSqe(
@@ -258,6 +258,11 @@ export class SimEngine implements Engine {
     if (timeout !== undefined) return this.world.pass(Math.max(0, until - this.world.now));
     // EAGAIN may have kept every SQE out: then the call comes back at once.
     if (this.#queue.length === 0) this.#violate("wait sleeps forever: nothing is in flight");
+  }
+
+  /** Whoever looks again and again lets a little time pass. */
+  relax(): void {
+    this.world.pass(1);
   }
 
   waitAsync(): Promise<void> {

@@ -183,7 +183,7 @@ class PlainClient implements Client {
       fd,
       sector % 2 ** 23 * 512 + at % 512,
       Math.floor(sector / 2 ** 23),
-      false,
+      0,
       id,
       0,
     );
