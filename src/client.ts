@@ -13,7 +13,7 @@ import type { IoMemory } from "./memory.ts";
 import type { Pool } from "./pool.ts";
 import { describe } from "./describe.ts";
 import type { IoRegion } from "./region.ts";
-import type { IoNotifyFn } from "./request.ts";
+import type { IoNotifyFn, Request } from "./request.ts";
 import type { IoResult } from "./result.ts";
 import type { IoStats } from "./stats.ts";
 
@@ -64,6 +64,7 @@ export class IoClient implements AsyncDisposable {
 
   readonly #engine: Engine;
   readonly #dispatcher: Dispatcher;
+  readonly #one: IoRegion[] = [];
 
   /**
    * Makes a ring and a pool.
@@ -113,7 +114,7 @@ export class IoClient implements AsyncDisposable {
    * @throws {TypeError | RangeError} At once, before any I/O: see {@linkcode IoClient.write}.
    */
   read(region: IoRegion, memory: IoMemory, options?: IoOptions): Promise<IoResult> {
-    return this.#promise(false, [region], memory, options);
+    return this.#promise(false, this.#alone(region), memory, options);
   }
 
   /**
@@ -140,7 +141,7 @@ export class IoClient implements AsyncDisposable {
    * @returns The answer.
    */
   readSync(region: IoRegion, memory: IoMemory): IoResult {
-    return this.#dispatcher.block(this.#dispatcher.accept(false, [region], memory));
+    return this.#dispatcher.block(this.#dispatcher.accept(false, this.#alone(region), memory));
   }
 
   /**
@@ -219,6 +220,12 @@ export class IoClient implements AsyncDisposable {
     return this.close();
   }
 
+  // Read at once by `accept`, and never kept: one array does for all reads.
+  #alone(region: IoRegion): readonly IoRegion[] {
+    this.#one[0] = region;
+    return this.#one;
+  }
+
   #promise(
     write: boolean,
     regions: readonly IoRegion[],
@@ -228,10 +235,8 @@ export class IoClient implements AsyncDisposable {
     const deadline = options === undefined ? null : checkDeadline(options);
     const dispatcher = this.#dispatcher;
     const request = dispatcher.accept(write, regions, memory);
-    const answer = new Promise<IoResult>((resolve, reject) => {
-      request.resolve = resolve;
-      request.reject = reject;
-    });
+    asked = request;
+    const answer = new Promise<IoResult>(noteRequest);
     if (deadline?.signal?.aborted) {
       dispatcher.refuse(request, ECANCELED);
       return answer;
@@ -240,6 +245,13 @@ export class IoClient implements AsyncDisposable {
     dispatcher.start(request);
     return answer;
   }
+}
+
+// The same function for every promise: one made for each would be one more thing to collect.
+let asked: Request;
+function noteRequest(resolve: (result: IoResult) => void, reject: (fault: Error) => void): void {
+  asked.resolve = resolve;
+  asked.reject = reject;
 }
 
 function checkOption(name: string, value: number, least: number, most: number): void {

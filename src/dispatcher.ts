@@ -14,6 +14,7 @@ import { checkRegions, type IoRegion } from "./region.ts";
 import { type IoNotifyFn, Request } from "./request.ts";
 import type { IoResult } from "./result.ts";
 import { DmioFault } from "./fault.ts";
+import { Roster } from "./roster.ts";
 import { Scheduler } from "./scheduler.ts";
 import { Histogram, type IoStats } from "./stats.ts";
 import { Wait } from "./wait.ts";
@@ -33,8 +34,11 @@ export class Dispatcher {
   readonly #bounceHooks: BounceHooks;
   readonly #latency = new Histogram();
   readonly #spare: Request[] = [];
-  readonly #outstanding = new Set<Request>();
+  readonly #outstanding = new Roster();
+  // Requests to be answered. Two arrays take turns, and keep their length, so that nothing is allocated for each batch.
   #due: Request[] = [];
+  #dueCount = 0;
+  #told: Request[] = [];
   #requests = 0;
   #bounces = 0;
   #closing: PromiseWithResolvers<void> | null = null;
@@ -52,7 +56,7 @@ export class Dispatcher {
     this.#scheduler = new Scheduler(engine, (request) => this.#finished(request));
     this.#findArena = (buffer) => this.pool.chunkOf(buffer) ?? sharedArena(buffer);
     this.#wait = new Wait(engine, this.#scheduler, {
-      due: () => this.#due.length,
+      due: () => this.#dueCount,
       deliver: () => this.#deliver(),
       fault: (error) => this.#break(error),
     }, poll);
@@ -106,11 +110,7 @@ export class Dispatcher {
     const request = this.#spare.pop() ?? new Request();
     try {
       request.write = write;
-      const need = checkRegions(
-        regions,
-        write,
-        (bdev, sector, count) => request.addRegion(bdev, sector, count),
-      );
+      const need = checkRegions(regions, write, request);
       reduce(memory, need, request.memory, this.#findArena);
       // What the caller gave may run code of its own when it is read, and close what was open a moment ago.
       this.#assertOpen();
@@ -159,7 +159,7 @@ export class Dispatcher {
     this.#latency.add(performance.now() - began);
     const result = request.answer();
     this.#recycle(request);
-    if (this.#due.length > 0 || this.#scheduler.waiting) this.#wait.kick(false);
+    if (this.#dueCount > 0 || this.#scheduler.waiting) this.#wait.kick(false);
     // All pages are held by the program, and nothing was in flight that could have brought some back.
     if (starved) throw this.#noPages();
     return result;
@@ -182,7 +182,7 @@ export class Dispatcher {
     request.result = request.answer(promise);
     request.disarm?.();
     request.disarm = null;
-    this.#due.push(request);
+    this.#due[this.#dueCount++] = request;
     if (request.bounce?.waiting) request.bounce.cancel(errno);
     else this.#scheduler.abandon(request);
     this.#wait.kick(false);
@@ -254,7 +254,7 @@ export class Dispatcher {
     this.#outstanding.delete(request);
     request.disarm?.();
     if (request.result === null) {
-      if (!request.sync) this.#due.push(request);
+      if (!request.sync) this.#due[this.#dueCount++] = request;
     } else {
       request.whenSettled?.();
       if (request.resolve === null) this.#recycle(request);
@@ -270,11 +270,15 @@ export class Dispatcher {
   }
 
   #deliver(): number {
+    const count = this.#dueCount;
+    if (count === 0) return 0;
     const due = this.#due;
-    if (due.length === 0) return 0;
-    this.#due = [];
+    this.#due = this.#told;
+    this.#told = due;
+    this.#dueCount = 0;
     const now = this.#wait.clock;
-    for (const request of due) {
+    for (let i = 0; i < count; i++) {
+      const request = due[i]!;
       if (request.began > 0) this.#latency.add(now - request.began);
       const { resolve, fn, context } = request;
       const result = request.result ?? request.answer();
@@ -284,16 +288,16 @@ export class Dispatcher {
       else call(fn, result.errorBits, context);
     }
     if (this.#closing !== null) this.#closeWhenIdle();
-    return due.length;
+    return count;
   }
 
   #closeWhenIdle(): void {
     if (this.#outstanding.size === 0) {
-      if (this.#due.length === 0) void this.#free();
+      if (this.#dueCount === 0) void this.#free();
     } else if (!this.#cancelling && !this.#scheduler.busy && this.pool.waiting === this.#outstanding.size) {
       // What waits for pages that the program holds, and closes over, would wait for ever.
       this.#cancelling = true;
-      for (const request of [...this.#outstanding]) request.bounce?.cancel(ECANCELED);
+      for (const request of this.#outstanding) request.bounce?.cancel(ECANCELED);
       this.#cancelling = false;
     }
   }
@@ -320,7 +324,7 @@ export class Dispatcher {
     this.pool.refuse(fault);
     void this.#engine.close();
     for (const request of this.#outstanding) ORPHANS.add(request);
-    for (const request of new Set([...this.#due, ...this.#outstanding])) {
+    for (const request of new Set([...this.#due.slice(0, this.#dueCount), ...this.#outstanding])) {
       request.disarm?.();
       // One that is settled, and only not answered yet, has let its devices go.
       if (!request.settled) this.#release(request);
@@ -329,8 +333,8 @@ export class Dispatcher {
         queueMicrotask(() => request.fn!(2n ** BigInt(request.count) - 1n, request.context));
       } else request.reject?.(fault);
     }
-    this.#due = [];
-    this.#outstanding.clear();
+    this.#dueCount = 0;
+    for (const request of this.#outstanding) this.#outstanding.delete(request);
     this.#closing?.resolve();
   }
 

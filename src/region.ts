@@ -25,12 +25,18 @@ export interface IoRegion {
   count: number;
 }
 
+/** Takes regions that were checked. */
+export interface RegionSink {
+  /** Takes one. */
+  addRegion(bdev: BlockDevice, sector: number, count: number): void;
+}
+
 /**
  * Checks regions before any I/O.
  *
  * @param where The regions. Each property is read once, so that what was checked is what is used.
  * @param write Whether they are to be written.
- * @param take Is given each region that was checked.
+ * @param request Is given each region that was checked.
  * @returns Bytes of the longest region.
  * @throws {TypeError} For what is no region, a closed device, or one that was not opened for writing.
  * @throws {RangeError} For no region or more than 64, a sector or count that is no sector number, past the device's end, or off
@@ -39,7 +45,7 @@ export interface IoRegion {
 export function checkRegions(
   where: readonly IoRegion[],
   write: boolean,
-  take: (bdev: BlockDevice, sector: number, count: number) => void,
+  request: RegionSink,
 ): number {
   if (!Array.isArray(where)) throw new TypeError(`regions is ${describe(where)}; it must be an array`);
   const { length } = where;
@@ -57,7 +63,7 @@ export function checkRegions(
     }
     const { bdev, sector, count } = region;
     checkRegion(bdev, sector, count, i, write);
-    take(bdev, sector, count);
+    request.addRegion(bdev, sector, count);
     if (count > longest) longest = count;
   }
   return longest * SECTOR_SIZE;

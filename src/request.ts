@@ -71,6 +71,8 @@ export class RegionIo {
 export class Request {
   /** Whether it writes. */
   write = false;
+  /** Its place in the roster. */
+  place = 0;
   /** How many of `regions` are in use. */
   count = 0;
   /** Its regions. */
