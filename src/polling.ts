@@ -5,7 +5,7 @@
  */
 
 /** How long to look, in milliseconds: about what it costs to sleep and be woken by the event loop. */
-const SPIN_LIMIT = 0.05;
+export const SPIN_LIMIT = 0.05;
 /** After waiting in vain, this many waits at most go to sleep at once until the next try. */
 const MOST_SKIPPED = 64;
 

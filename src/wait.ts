@@ -6,7 +6,8 @@
  */
 
 import type { Engine } from "./engine.ts";
-import { Polling, SLEEP, SPIN } from "./polling.ts";
+import { Polling, SLEEP, SPIN, SPIN_LIMIT } from "./polling.ts";
+import { Rivals } from "./rivals.ts";
 import type { Scheduler } from "./scheduler.ts";
 
 /** How long to go on from microtask to microtask before timers and sockets get a turn, in milliseconds. */
@@ -48,6 +49,9 @@ export class Wait {
   readonly #scheduler: Scheduler;
   readonly #hooks: WaitHooks;
   readonly #polling: Polling;
+  readonly #spins: boolean;
+  // Whether a blocking call had better sleep at once or look first depends on which core the kernel's thread runs.
+  readonly #rivals = new Rivals();
   #state = IDLE;
   #closed = false;
   // Answers were just handed out: those who got them are about to ask again, all in one batch.
@@ -69,6 +73,7 @@ export class Wait {
     this.#scheduler = scheduler;
     this.#hooks = hooks;
     this.#polling = new Polling(poll);
+    this.#spins = poll;
   }
 
   /**
@@ -97,16 +102,23 @@ export class Wait {
    * @param starved Called, instead of sleeping for ever, when nothing is in flight that could get it done.
    */
   block(done: () => boolean, starved: () => void): void {
+    const began = performance.now();
+    const spins = this.#spins && this.#rivals.pick();
     for (;;) {
       this.#scheduler.flush();
       const reaped = this.#scheduler.reap();
-      if (done()) return;
+      if (done()) break;
       if (reaped > 0) continue; // what came back short or failed is to be issued again before anybody sleeps
       if (!this.#scheduler.busy) return starved();
+      if (spins && performance.now() - began < SPIN_LIMIT) {
+        this.#engine.relax();
+        continue;
+      }
       this.waits++;
       if (this.#engine.queued === 0) this.#engine.wait();
       else this.#engine.wait(BACK_OFF * 1000);
     }
+    this.#rivals.took(spins, performance.now() - began);
   }
 
   /** How often it looked for a completion in vain. */
