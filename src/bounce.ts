@@ -6,7 +6,7 @@
 
 import { EFAULT, ENOMEM } from "../ffi/errno.ts";
 import { pageSize } from "../ffi/memory.ts";
-import { Segments } from "./memory.ts";
+import { Segments } from "./segments.ts";
 import type { PagePool } from "./page_pool.ts";
 import type { PageWaiter } from "./page_queue.ts";
 import type { Request } from "./request.ts";

@@ -6,7 +6,7 @@
 
 import { MappedMemory, pageSize } from "../ffi/memory.ts";
 import type { Engine } from "./engine.ts";
-import type { Arena } from "./memory.ts";
+import type { Arena } from "./segments.ts";
 
 const FREE = 0;
 /** The program has it. */

@@ -6,6 +6,7 @@
 
 import { addressOf, pageSize } from "../ffi/memory.ts";
 import { describe } from "./describe.ts";
+import type { Arena, Segments } from "./segments.ts";
 
 /** One page of memory: a `Uint8Array` of exactly {@linkcode pageSize} bytes. */
 export type Page = Uint8Array;
@@ -31,157 +32,11 @@ export interface BioVec {
 /** Memory for a request: one contiguous buffer, a page list with an offset in its first page, or bio vectors. */
 export type IoMemory = Uint8Array | { pageList: PageList; offset?: number } | { bvecs: readonly BioVec[] };
 
-/** Memory that the kernel may be given the address of: it neither moves nor goes while this object is held. */
-export interface Arena {
-  /** Its address. */
-  readonly address: number;
-  /** The same memory. */
-  readonly bytes: Uint8Array;
-  /** Its place in the engine's table of fixed buffers; -1 when it has none. */
-  readonly index: number;
-}
-
 /** Tells which arena an `ArrayBuffer` is, if it is one. */
 export type FindArena = (buffer: ArrayBufferLike) => Arena | null;
 
 /** The most pages of a list that one request follows: 16 GiB of them. A list that goes in a circle has no other end. */
 const MAX_PAGES = 2 ** 22;
-
-// Arrays that one very long request made are not kept for the next.
-const KEPT = 64;
-
-/** Runs of memory, in order. Entry `i` of each array belongs together. */
-export class Segments {
-  /** How many there are. */
-  count = 0;
-  /** The arena that holds the run, or null for memory that the kernel may not be given. */
-  arena: (Arena | null)[] = [];
-  /** The bytes that the run lies in. */
-  bytes: Uint8Array[] = [];
-  /** Where in those bytes it begins. */
-  at: number[] = [];
-  /** Its length in bytes. */
-  length: number[] = [];
-
-  /** Adds a run; one that follows the last run of the same arena becomes part of that. */
-  add(arena: Arena | null, bytes: Uint8Array, at: number, length: number): void {
-    const last = this.count - 1;
-    if (
-      last >= 0 && arena !== null && this.arena[last] === arena && this.at[last]! + this.length[last]! === at
-    ) {
-      this.length[last]! += length;
-      return;
-    }
-    this.arena[this.count] = arena;
-    this.bytes[this.count] = bytes;
-    this.at[this.count] = at;
-    this.length[this.count] = length;
-    this.count++;
-  }
-
-  /** Forgets all runs, and lets go of their memory. */
-  clear(): void {
-    if (this.count > KEPT) {
-      this.arena = [];
-      this.bytes = [];
-      this.at = [];
-      this.length = [];
-    } else {
-      for (let i = 0; i < this.count; i++) {
-        this.arena[i] = null;
-        this.bytes[i] = NOTHING;
-      }
-    }
-    this.count = 0;
-  }
-
-  /**
-   * Whether a direct device can use every run as it is.
-   *
-   * @param memoryAlignment What each address must be a multiple of, in bytes.
-   * @param blockSize What each length must be a multiple of, in bytes.
-   */
-  aligned(memoryAlignment: number, blockSize: number): boolean {
-    for (let i = 0; i < this.count; i++) {
-      const arena = this.arena[i];
-      if (arena === null || arena === undefined) return false;
-      if ((arena.address + this.at[i]!) % memoryAlignment !== 0 || this.length[i]! % blockSize !== 0) {
-        return false;
-      }
-    }
-    return true;
-  }
-
-  /**
-   * Fills bytes of the whole with zeros.
-   *
-   * @param start Byte offset in the whole.
-   * @param end Where to stop.
-   */
-  zero(start: number, end: number): void {
-    let offset = 0;
-    for (let i = 0; i < this.count && offset < end; i++) {
-      const length = this.length[i]!;
-      const from = Math.max(start - offset, 0);
-      const to = Math.min(end - offset, length);
-      if (from < to) this.zeroRun(i, from, to - from);
-      offset += length;
-    }
-  }
-
-  /** Fills bytes of one run with zeros. Memory that its owner has detached meanwhile nobody can read any more. */
-  zeroRun(i: number, at: number, length: number): void {
-    const bytes = this.bytes[i]!;
-    if (bytes.length > 0) bytes.fill(0, this.at[i]! + at, this.at[i]! + at + length);
-  }
-
-  /**
-   * Copies bytes to other segments.
-   *
-   * @param start Byte offset in the whole of these.
-   * @param target Where to.
-   * @param targetStart Byte offset in the whole of those.
-   * @param length How many bytes.
-   * @returns How many were copied: fewer when the owner of some memory has detached or shrunk it meanwhile.
-   */
-  copyTo(start: number, target: Segments, targetStart: number, length: number): number {
-    const from = this.#find(start);
-    const to = target.#find(targetStart);
-    let copied = 0;
-    while (copied < length) {
-      const run = Math.min(
-        this.length[from.i]! - from.at,
-        target.length[to.i]! - to.at,
-        length - copied,
-      );
-      const source = this.bytes[from.i]!;
-      const sink = target.bytes[to.i]!;
-      const sourceAt = this.at[from.i]! + from.at;
-      const sinkAt = target.at[to.i]! + to.at;
-      if (sourceAt + run > source.length || sinkAt + run > sink.length) break;
-      sink.set(run === source.length ? source : source.subarray(sourceAt, sourceAt + run), sinkAt);
-      copied += run;
-      this.#advance(from, run);
-      target.#advance(to, run);
-    }
-    return copied;
-  }
-
-  #find(offset: number): { i: number; at: number } {
-    const cursor = { i: 0, at: 0 };
-    this.#advance(cursor, offset);
-    return cursor;
-  }
-
-  #advance(cursor: { i: number; at: number }, bytes: number): void {
-    cursor.at += bytes;
-    while (cursor.i < this.count && cursor.at >= this.length[cursor.i]!) {
-      cursor.at -= this.length[cursor.i++]!;
-    }
-  }
-}
-
-const NOTHING = new Uint8Array(0);
 
 /**
  * Reduces any kind of memory to segments, as far as a request needs it.

@@ -7,7 +7,7 @@
 import { errnoName } from "../ffi/errno.ts";
 import type { Bounce } from "./bounce.ts";
 import type { Lane } from "./lane.ts";
-import { Segments } from "./memory.ts";
+import { Segments } from "./segments.ts";
 import { type BlockDevice, SECTOR_SIZE } from "./device.ts";
 import { type IoFailure, type IoResult, SUCCESS } from "./result.ts";
 
