@@ -4,14 +4,14 @@
  * @module
  */
 
-import { EAGAIN, EBUSY, EINTR, ETIME, SystemError } from "./errno.ts";
+import { EAGAIN, EBUSY, EINTR, ENOMEM, ETIME, SystemError } from "./errno.ts";
 import { EventFd } from "./eventfd.ts";
 import { __kernel_timespec, io_uring, io_uring_cqe, io_uring_getevents_arg, io_uring_sqe } from "./layout.ts";
 import { io_uring_params, iovec, pollfd } from "./layout.ts";
 import { libc } from "./libc.ts";
 import { liburing } from "./liburing.ts";
 import { MappedMemory, viewOf } from "./memory.ts";
-import { probePlainOpcodes, type Setup, setUp } from "./setup.ts";
+import { memlockAdvice, probePlainOpcodes, type Setup, setUp } from "./setup.ts";
 import {
   IORING_CQ_EVENTFD_DISABLED,
   IORING_ENTER_EXT_ARG,
@@ -149,30 +149,33 @@ export class Ring {
       this.#free();
       throw error;
     }
-    const refused = liburing().io_uring_register_eventfd(this.#ring, this.#event.fd);
-    if (refused !== 0) {
-      void this.close();
-      throw new SystemError(
-        "io_uring_register",
-        -refused,
-        "the ring takes no eventfd to wake the event loop by",
-      );
-    }
     Atomics.store(this.#cqFlags, 0, IORING_CQ_EVENTFD_DISABLED);
-    this.#allowWorkers();
-    this.features = {
-      singleIssuer: (flags & IORING_SETUP_SINGLE_ISSUER) !== 0,
-      deferTaskrun: (flags & IORING_SETUP_DEFER_TASKRUN) !== 0,
-      coopTaskrun: (flags & IORING_SETUP_COOP_TASKRUN) !== 0,
-      fixedBuffers: liburing().io_uring_register_buffers_sparse(this.#ring, TABLE_ENTRIES) === 0,
-      fixedFiles: liburing().io_uring_register_files_sparse(this.#ring, TABLE_ENTRIES) === 0,
-      plainOpcodes: probePlainOpcodes(
-        this.#fd,
-        this.#scratch,
-        new DataView(this.#structs.buffer, SCRATCH),
-      ),
-      extArg: (features & IORING_FEAT_EXT_ARG) !== 0,
-    };
+    try {
+      const { io_uring_register_eventfd, io_uring_register_buffers_sparse, io_uring_register_files_sparse } =
+        liburing();
+      const refused = io_uring_register_eventfd(this.#ring, this.#event.fd);
+      if (!taken(refused, "an eventfd")) {
+        throw new SystemError(
+          "io_uring_register",
+          -refused,
+          "the ring takes no eventfd to wake the event loop by",
+        );
+      }
+      this.#allowWorkers();
+      const scratch = new DataView(this.#structs.buffer, SCRATCH);
+      this.features = {
+        singleIssuer: (flags & IORING_SETUP_SINGLE_ISSUER) !== 0,
+        deferTaskrun: (flags & IORING_SETUP_DEFER_TASKRUN) !== 0,
+        coopTaskrun: (flags & IORING_SETUP_COOP_TASKRUN) !== 0,
+        fixedBuffers: taken(io_uring_register_buffers_sparse(this.#ring, TABLE_ENTRIES), "fixed buffers"),
+        fixedFiles: taken(io_uring_register_files_sparse(this.#ring, TABLE_ENTRIES), "registered files"),
+        plainOpcodes: probePlainOpcodes(this.#fd, this.#scratch, scratch),
+        extArg: (features & IORING_FEAT_EXT_ARG) !== 0,
+      };
+    } catch (error) {
+      void this.close();
+      throw error;
+    }
   }
 
   /** SQEs that the kernel has not taken yet. */
@@ -405,4 +408,12 @@ export class Ring {
   #field(name: Exclude<keyof typeof io_uring, "size" | "ring_fd">, bytes: number): ArrayBuffer {
     return viewOf(Number(this.#view.getBigUint64(io_uring[name], true)), bytes);
   }
+}
+
+// Whether the kernel took what was to be registered. What it does not know is done without; for want of memory nothing is.
+function taken(result: number, what: string): boolean {
+  if (result === -ENOMEM) {
+    throw new SystemError("io_uring_register", ENOMEM, `no memory for ${what}. ${memlockAdvice()}`);
+  }
+  return result >= 0;
 }
