@@ -26,8 +26,8 @@ export interface BounceHooks {
 export class Bounce implements PageWaiter {
   /** The request. */
   readonly request: Request;
-  /** The first device that it names: those of one device wait behind each other. */
-  readonly key: unknown;
+  /** The first device that it names, or the one that holds it up: those of one device wait behind each other. */
+  key: unknown;
   /** Whether it waits for pages. */
   waiting = false;
 
@@ -84,7 +84,10 @@ export class Bounce implements PageWaiter {
     if (available < this.#unit) return this.#short();
     // As with slots: a device may hold pages only while it has fewer than are left, so that one that hangs leaves some for others.
     for (let i = 0; i < request.count; i++) {
-      if (request.regions[i]!.lane.bouncePages >= available) return "held";
+      const { lane } = request.regions[i]!;
+      if (lane.bouncePages < available) continue;
+      this.key = lane;
+      return "held";
     }
     const left = Math.ceil((this.#need - this.#start) / pageSize());
     const fair = Math.max(Math.floor(available / 2), 1);

@@ -122,8 +122,10 @@ export interface Engine {
 
   /**
    * Resolves when a CQE may be there, or at `wake`. One at a time. Only this holds up the event loop's exit.
+   *
+   * @returns Whether the event loop had its turn meanwhile: not, when a CQE was there already.
    */
-  waitAsync(): Promise<void>;
+  waitAsync(): Promise<boolean>;
   /** Ends a `waitAsync` that is under way. */
   wake(): void;
 

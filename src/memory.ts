@@ -7,6 +7,7 @@
 import { addressOf, pageSize } from "../ffi/memory.ts";
 import { describe } from "./describe.ts";
 import type { Arena, Segments } from "./segments.ts";
+import { bufferOf, byteLengthOf, byteOffsetOf } from "./view.ts";
 
 /** One page of memory: a `Uint8Array` of exactly {@linkcode pageSize} bytes. */
 export type Page = Uint8Array;
@@ -35,8 +36,8 @@ export type IoMemory = Uint8Array | { pageList: PageList; offset?: number } | { 
 /** Tells which arena an `ArrayBuffer` is, if it is one. */
 export type FindArena = (buffer: ArrayBufferLike) => Arena | null;
 
-/** The most pages of a list that one request follows: 16 GiB of them. A list that goes in a circle has no other end. */
-const MAX_PAGES = 2 ** 22;
+/** The most pages of a list that one request follows: 4 GiB of them. A list that goes in a circle has no other end. */
+const MAX_PAGES = 2 ** 20;
 
 /**
  * Reduces any kind of memory to segments, as far as a request needs it.
@@ -145,16 +146,6 @@ function addRun(
   if (arena !== null) segments.add(arena, arena.bytes, start + at, length);
   else segments.add(null, new Uint8Array(buffer, start, byteLengthOf(view)), at, length);
 }
-
-// A subclass may say anything of where it lies and how long it is; these ask the engine itself.
-const typedArray = Object.getPrototypeOf(Uint8Array.prototype);
-const getter = (name: string): (view: Uint8Array) => unknown => {
-  const { get } = Object.getOwnPropertyDescriptor(typedArray, name)!;
-  return (view) => get!.call(view);
-};
-const bufferOf = getter("buffer") as (view: Uint8Array) => ArrayBufferLike;
-const byteOffsetOf = getter("byteOffset") as (view: Uint8Array) => number;
-const byteLengthOf = getter("byteLength") as (view: Uint8Array) => number;
 
 function tooShort(have: number, need: number): RangeError {
   return new RangeError(`memory holds ${have} bytes; the longest region needs ${need}`);

@@ -14,6 +14,7 @@ import type { Segments } from "./segments.ts";
 import { PageQueue, type PageWaiter } from "./page_queue.ts";
 import type { Pool } from "./pool.ts";
 import { describe } from "./describe.ts";
+import { bufferOf, byteLengthOf, byteOffsetOf } from "./view.ts";
 
 /** The kernel registers at most 1 GiB as one buffer. */
 const CHUNK_BYTES = 2 ** 30;
@@ -307,13 +308,14 @@ export class PagePool implements Pool {
     const views: Uint8Array[] = [];
     let node: PageList | null = memory;
     do {
-      if (typeof node !== "object" || node === null || node.page?.byteLength !== this.#page) {
+      const { page, next }: Partial<PageList> = typeof node === "object" && node !== null ? node : {};
+      if (!(page instanceof Uint8Array) || byteLengthOf(page) !== this.#page) {
         throw new TypeError(
           `memory is ${describe(node)}; it must be a Uint8Array or a PageList of single pages`,
         );
       }
-      views.push(node.page);
-      node = node.next;
+      views.push(page);
+      node = next ?? null;
       // A list that is longer than the pool goes round in a circle.
     } while (node !== null && views.length <= this.#pages + this.#owed);
     return views;
@@ -321,15 +323,17 @@ export class PagePool implements Pool {
 
   // The allocated pages that a view covers whole.
   #run(view: Uint8Array): { chunk: Chunk; first: number; count: number } {
-    const chunk = view instanceof Uint8Array ? this.chunkOf(view.buffer) : null;
+    const chunk = view instanceof Uint8Array ? this.chunkOf(bufferOf(view)) : null;
     if (chunk === null) {
       throw new TypeError(`memory is ${describe(view)}, and not of this pool (or its pages are gone)`);
     }
-    const first = view.byteOffset / this.#page;
-    const count = view.byteLength / this.#page;
+    const start = byteOffsetOf(view);
+    const length = byteLengthOf(view);
+    const first = start / this.#page;
+    const count = length / this.#page;
     if (!Number.isInteger(first) || !Number.isInteger(count) || count === 0) {
       throw new TypeError(
-        `memory begins at byte ${view.byteOffset} and has ${view.byteLength} bytes; only whole pages can be freed`,
+        `memory begins at byte ${start} and has ${length} bytes; only whole pages can be freed`,
       );
     }
     if (!chunk.isAllocated(first, count)) {

@@ -6,7 +6,7 @@
 
 /** Somebody who waits for pages; asked in its turn whenever pages come free. */
 export interface PageWaiter {
-  /** Those with the same key wait behind each other; what holds up one key does not hold up the others. */
+  /** Those with the same key wait behind each other. It may change when `take` says `"held"`: to what holds it up. */
   readonly key: unknown;
   /** Whether it still waits; one that does not is passed over. */
   readonly waiting: boolean;
@@ -33,9 +33,7 @@ export class PageQueue {
 
   /** Adds somebody at the end. */
   add(waiter: PageWaiter): void {
-    let line = this.#lines.get(waiter.key);
-    if (line === undefined) this.#lines.set(waiter.key, line = { places: [], head: 0 });
-    line.places.push({ waiter, turn: this.#turns++ });
+    this.#enter({ waiter, turn: this.#turns++ });
   }
 
   /** How many wait. */
@@ -54,14 +52,16 @@ export class PageQueue {
       const key = this.#next(held);
       if (key === undefined) return false;
       const line = this.#lines.get(key.of)!;
-      const { waiter } = line.places[line.head]!;
+      const place = line.places[line.head]!;
+      const { waiter } = place;
       // Out of the queue first: what it does with its pages may bring it back, at the end.
       line.head++;
       const outcome = waiter.take();
       if (outcome === "served") continue;
-      line.head--;
+      if (outcome === "held" && waiter.key !== key.of) this.#enter(place);
+      else line.head--;
       if (outcome === "short") return true;
-      held.add(key.of);
+      held.add(waiter.key);
     }
   }
 
@@ -75,6 +75,17 @@ export class PageQueue {
       line.head = 0;
     }
     return removed;
+  }
+
+  // Into its line, in the order of turns: who changes lines brings his turn along.
+  #enter(place: Place): void {
+    const { key } = place.waiter;
+    let line = this.#lines.get(key);
+    if (line === undefined) this.#lines.set(key, line = { places: [], head: 0 });
+    let at = line.places.length;
+    while (at > line.head && line.places[at - 1]!.turn > place.turn) at--;
+    if (at === line.places.length) line.places.push(place);
+    else line.places.splice(at, 0, place);
   }
 
   // The key whose first waiter came first, of those that are not held up.

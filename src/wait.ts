@@ -218,9 +218,10 @@ export class Wait {
     if (this.#armed) return;
     this.#armed = true;
     this.waits++;
-    this.#engine.waitAsync().then(() => {
+    this.#engine.waitAsync().then((wentRound) => {
       this.#armed = false;
-      this.#wake();
+      if (wentRound) this.#yielded = performance.now();
+      if (this.#state === ASLEEP) this.#run();
     });
   }
 

@@ -148,8 +148,8 @@ class Recorder implements Engine {
   }
   wait(): void {}
   relax(): void {}
-  waitAsync(): Promise<void> {
-    return Promise.resolve();
+  waitAsync(): Promise<boolean> {
+    return Promise.resolve(true);
   }
   wake(): void {}
   registerBuffer(): number {

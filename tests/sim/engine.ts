@@ -75,7 +75,7 @@ export class SimEngine implements Engine {
   #refusals = 0;
   #sqes = 0;
   #calls = 0;
-  #waiter: (() => void) | undefined;
+  #waiter: ((wentRound: boolean) => void) | undefined;
   #woken = false;
   #closed = false;
 
@@ -265,7 +265,7 @@ export class SimEngine implements Engine {
     this.world.pass(1);
   }
 
-  waitAsync(): Promise<void> {
+  waitAsync(): Promise<boolean> {
     this.#assertOpen("waitAsync");
     if (this.#waiter) this.#violate("a second waitAsync at once");
     return new Promise((resolve) => this.#waiter = resolve);
@@ -284,7 +284,7 @@ export class SimEngine implements Engine {
     const resolve = this.#waiter;
     this.#waiter = undefined;
     this.#woken = false;
-    resolve();
+    resolve(true);
     return true;
   }
 

@@ -32,7 +32,7 @@ class PlainClient implements Client {
   #turn: Promise<unknown> = Promise.resolve();
   #next = 1;
   readonly #results = new Map<number, number>();
-  #waiting: Promise<void> | undefined;
+  #waiting: Promise<boolean> | undefined;
 
   constructor(engine: SimEngine, pages: number, readonly plant: Plant) {
     this.#engine = engine;

@@ -191,6 +191,11 @@ export class World {
   }
 
   #step(): boolean {
+    // A turn of a real event loop looks at its timers first, however many messages there are.
+    if ((this.#timers.peek()?.at ?? Infinity) <= this.now) {
+      this.#run(this.#timers.take()!);
+      return true;
+    }
     const message = this.#messages.shift();
     if (message) {
       message();
