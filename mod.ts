@@ -9,7 +9,7 @@
  *
  * @example
  * ```ts
- * import { BlockDevice, IoClient } from "./mod.ts";
+ * import { BlockDevice, IoClient } from "@dmio/dmio";
  *
  * await using io = new IoClient();
  * using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });

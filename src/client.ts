@@ -26,7 +26,7 @@ export interface IoClientOptions {
    * that a device which hangs leaves room for others. Default: 128.
    */
   queueDepth?: number;
-  /** Whether to poll for completions, for up to 60 us while that pays, before sleeping. Default: `true`. */
+  /** Whether to poll for completions, for up to 50 us while that pays, before sleeping. Default: `true`. */
   poll?: boolean;
   /** What to drive instead of an io_uring; for tests. The client closes it. */
   engine?: Engine;
@@ -45,7 +45,7 @@ const MAX_QUEUE_DEPTH = 4096;
  *
  * @example
  * ```ts
- * import { BlockDevice, IoClient } from "./mod.ts";
+ * import { BlockDevice, IoClient } from "@dmio/dmio";
  *
  * await using io = new IoClient();
  * using a = BlockDevice.open("/tmp/a.img", { write: true, create: 1 << 20 });

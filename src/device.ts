@@ -63,7 +63,7 @@ let whenClosed: (device: BlockDevice, listener: () => void) => () => void;
  *
  * @example
  * ```ts
- * import { BlockDevice } from "./mod.ts";
+ * import { BlockDevice } from "@dmio/dmio";
  *
  * using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
  * console.log(device.sectors, device.logicalBlockSize);

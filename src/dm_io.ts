@@ -23,7 +23,7 @@ let client: IoClient | null = null;
  *
  * @example
  * ```ts
- * import { BlockDevice, dmIoGet, dmIoPut, dmIoSyncVm, WRITE } from "./mod.ts";
+ * import { BlockDevice, dmIoGet, dmIoPut, dmIoSyncVm, WRITE } from "@dmio/dmio";
  *
  * dmIoGet(256);
  * using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });

@@ -41,7 +41,7 @@ export interface Pool {
    *
    * @example
    * ```ts
-   * import { IoClient } from "./mod.ts";
+   * import { IoClient } from "@dmio/dmio";
    *
    * await using io = new IoClient({ pages: 16 });
    * const data = io.pool.alloc(8);
