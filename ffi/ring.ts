@@ -267,6 +267,8 @@ export class Ring {
     const head = this.#cqHead[0]!;
     const count = (Atomics.load(this.#cqTail, 0) - head) >>> 0;
     if (count === 0) return 0;
+    // Whoever waits for this CQE in `waitAsync` is not to wait on: its signal comes, and nothing may come after it.
+    this.#woken = true;
     const { userData, generation, result } = this.completions;
     const cqes = this.#cqes;
     for (let i = 0; i < count; i++) {

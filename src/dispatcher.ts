@@ -321,7 +321,7 @@ export class Dispatcher {
     const fault = this.#fault = cause instanceof Error ? cause : new Error(`${cause}`);
     this.#wait.close();
     this.#scheduler.close();
-    this.pool.refuse(fault);
+    this.pool.halt(fault);
     void this.#engine.close();
     for (const request of this.#outstanding) ORPHANS.add(request);
     for (const request of new Set([...this.#due.slice(0, this.#dueCount), ...this.#outstanding])) {

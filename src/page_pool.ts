@@ -33,7 +33,7 @@ export class PagePool implements Pool {
   // Pages that were put while in use: the next ones that come free go back to the system instead.
   #owed = 0;
   #refusal: Error | null = null;
-  #closed = false;
+  #halted = false;
   #settling = false;
   // Whether somebody waits for pages as such: nobody overtakes them.
   #short = false;
@@ -221,9 +221,15 @@ export class PagePool implements Pool {
     this.#settle();
   }
 
+  /** Serves nobody any more: the ring broke, and nothing is trusted. Pages stay mapped, as the kernel may still use them. */
+  halt(error: Error): void {
+    this.#halted = true;
+    this.refuse(error);
+  }
+
   /** Frees all pages, whoever has them: views of them have length 0 from here on. Nothing may be in flight. */
   close(): void {
-    this.#closed = true;
+    this.#halted = true;
     for (const chunk of [...this.#chunks.splice(0), ...this.#lost.splice(0)]) chunk.dispose();
     this.#byBuffer.clear();
     this.#pages = this.#free = this.#owed = 0;
@@ -231,7 +237,7 @@ export class PagePool implements Pool {
 
   // Brings the pool to rest: owed pages go back to the system, then those who wait are served in order.
   #settle(): void {
-    if (this.#settling || this.#closed) return;
+    if (this.#settling || this.#halted) return;
     this.#settling = true;
     try {
       this.#repay();

@@ -25,10 +25,21 @@ interface Place {
   readonly turn: number;
 }
 
+interface Line {
+  places: Place[];
+  /** How far it was served. */
+  head: number;
+  /** How long it may grow before it is looked through for places that are done with. */
+  limit: number;
+}
+
+/** A line that is no longer is not looked through. */
+const COMPACT = 1024;
+
 /** First come, first served, but for those who are held up by something other than pages. */
 export class PageQueue {
-  // One queue a key, and how far it was served: a device that hangs may leave thousands behind it, which are not to be walked over.
-  readonly #lines = new Map<unknown, { places: Place[]; head: number }>();
+  // One queue a key: a device that hangs may leave thousands behind it, which are not to be walked over.
+  readonly #lines = new Map<unknown, Line>();
   #turns = 0;
 
   /** Adds somebody at the end. */
@@ -81,7 +92,7 @@ export class PageQueue {
   #enter(place: Place): void {
     const { key } = place.waiter;
     let line = this.#lines.get(key);
-    if (line === undefined) this.#lines.set(key, line = { places: [], head: 0 });
+    if (line === undefined) this.#lines.set(key, line = { places: [], head: 0, limit: COMPACT });
     let at = line.places.length;
     while (at > line.head && line.places[at - 1]!.turn > place.turn) at--;
     if (at === line.places.length) line.places.push(place);
@@ -98,10 +109,11 @@ export class PageQueue {
         this.#lines.delete(key);
         continue;
       }
-      // What was served is let go of now and then, not place by place.
-      if (line.head > 1024 && line.head * 2 > line.places.length) {
-        line.places = line.places.slice(line.head);
+      // Who was served, or waits no more, is let go of now and then, not place by place.
+      if (line.places.length > line.limit) {
+        line.places = line.places.slice(line.head).filter(({ waiter }) => waiter.waiting);
         line.head = 0;
+        line.limit = Math.max(line.places.length * 2, COMPACT);
       }
       const place = line.places[line.head]!;
       if (!held.has(key) && place.turn < turn) {

@@ -203,9 +203,13 @@ export class Scheduler {
   // How much of what is left of a region the next SQE carries: one long run, or as many short ones as an iovec array holds.
   #pieceLength(region: RegionIo): number {
     const { length } = region.request.segments;
-    const most = Math.min(region.end - region.issued, MAX_PIECE);
+    // Blocks may be longer than what is otherwise best: ZFS has them of up to 16 MiB.
+    const block = region.device.logicalBlockSize;
+    const most = Math.min(region.end - region.issued, Math.max(MAX_PIECE, block));
     let total = length[region.segment]! - region.segmentAt;
-    if (total >= most || total >= OWN_SQE) return this.#whole(region, Math.min(total, most), most);
+    if (total >= most || total >= Math.max(OWN_SQE, block)) {
+      return this.#whole(region, Math.min(total, most), most);
+    }
     for (let i = 1; i < MAX_VECTORS && total < most; i++) total += length[region.segment + i]!;
     return this.#whole(region, Math.min(total, most), most);
   }

@@ -216,3 +216,40 @@ Deno.test("a timeout that did not come to pass does not hold up the end", async 
   assertEquals(printed, "0n");
   assertLess(seconds, 8);
 });
+
+for (const form of ["io.readSync", "await io.read"]) {
+  Deno.test(`a program exits by itself when another read took the CQE that was slept for: ${form}`, async () => {
+    await using scratch = await Scratch.create();
+    const { code, stdout } = await runProgram({
+      timeout: 10_000,
+      source: `
+        import { BlockDevice, IoClient } from "./mod.ts";
+        const io = new IoClient({ pages: 4 });
+        const path = ${JSON.stringify(scratch.join("file"))};
+        const file = BlockDevice.open(path, { write: true, create: 4096 });
+        const fifo = ${JSON.stringify(scratch.join("fifo"))};
+        await new Deno.Command("mkfifo", { args: [fifo] }).output();
+        const pipe = Deno.openSync(fifo, { read: true, write: true });
+        // A read of an empty pipe is answered when somebody writes; the pipe is the last file that was opened.
+        const numbers = [...Deno.readDirSync("/proc/self/fd")].map(({ name }) => Number(name));
+        const fd = numbers.find((n) => {
+          try {
+            return Deno.readLinkSync("/proc/self/fd/" + n) === fifo;
+          } catch {
+            return false;
+          }
+        });
+        const slow = new BlockDevice({
+          path: fifo, fd, sectors: 8, logicalBlockSize: 512, physicalBlockSize: 512, memoryAlignment: 1,
+          readOnly: false, writable: true, direct: false, closeFd: () => {},
+        });
+        const late = io.read({ bdev: slow, sector: 0, count: 1 }, io.pool.alloc(1));
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        pipe.writeSync(new Uint8Array(512));
+        ${form}({ bdev: file, sector: 0, count: 8 }, io.pool.alloc(1));
+        console.log((await late).errorBits);
+      `,
+    });
+    assertEquals([code, stdout.trim()], [0, "0n"]);
+  });
+}

@@ -125,3 +125,27 @@ Deno.test("a ring that the kernel refuses to go on with fails every outstanding 
   assertThrows(write, Error, "the ring is broken");
   await io.close();
 });
+
+Deno.test("a ring that broke leaves nobody in the pool's queue to be served later", async () => {
+  await using loop = await LoopDevice.create({ bytes: 1 << 20 });
+  using bdev = BlockDevice.open(loop.path, { write: true, direct: true });
+  class Breaking extends Ring {
+    broken = false;
+    override submit(): number {
+      if (this.broken) throw new Error("the ring is broken");
+      return super.submit();
+    }
+  }
+  const ring = new Breaking(16);
+  const io = new IoClient({ engine: ring, pages: 2 });
+  const pages = io.pool.alloc(2);
+  const region = { bdev, sector: 0, count: 8 };
+  const memory = new Uint8Array(4096);
+  const waits = assertRejects(() => io.write([region], memory), Error, "broken");
+  ring.broken = true;
+  await assertRejects(() => io.read(region, pages), Error, "broken");
+  await waits;
+  memory.buffer.transfer();
+  io.pool.free(pages);
+  assertEquals([bdev.inFlight, io.outstanding], [0, 0]);
+});
