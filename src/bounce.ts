@@ -55,7 +55,7 @@ export class Bounce implements PageWaiter {
     // A window ends on a block of every device that is open for direct I/O.
     let unit = pageSize();
     for (let i = 0; i < request.count; i++) {
-      unit = Math.max(unit, request.regions[i]!.lane.device.logicalBlockSize);
+      unit = Math.max(unit, request.regions[i]!.device.logicalBlockSize);
     }
     this.#unit = unit / pageSize();
     if (pool.pages < this.#unit) {

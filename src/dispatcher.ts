@@ -210,8 +210,8 @@ export class Dispatcher {
     const paths = new Set<string>();
     for (const request of this.#outstanding) {
       for (let i = 0; i < request.count; i++) {
-        const { lane, pieces } = request.regions[i]!;
-        if (pieces > 0) paths.add(lane.device.path);
+        const { device, pieces } = request.regions[i]!;
+        if (pieces > 0) paths.add(device.path);
       }
     }
     return [...paths];
@@ -353,7 +353,7 @@ function needsBounce(request: Request): boolean {
   let memoryAlignment = 1;
   let blockSize = 1;
   for (let i = 0; i < request.count; i++) {
-    const { device } = request.regions[i]!.lane;
+    const { device } = request.regions[i]!;
     if (!device.direct) continue;
     memoryAlignment = Math.max(memoryAlignment, device.memoryAlignment);
     blockSize = Math.max(blockSize, device.logicalBlockSize);

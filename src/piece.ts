@@ -75,12 +75,12 @@ export class Piece {
   #transferred(result: number): boolean {
     const region = this.region!;
     // Direct I/O can go on only from a block; what a short transfer moved of the last one is moved again.
-    const unit = region.lane.device.direct ? this.#block : 1;
+    const unit = region.device.direct ? this.#block : 1;
     const moved = result === this.asked ? result : result - (result % unit);
     if (moved === 0) return this.#retry(EIO);
     this.#retries = 0;
     this.offset += moved;
-    this.#seek(moved);
+    region.request.segments.advance(this, moved);
     if (this.offset >= this.#suspect) this.#suspect = 0;
     return this.offset >= this.end;
   }
@@ -133,20 +133,12 @@ export class Piece {
     return Math.min(Math.max(middle, this.#nextBlock), this.end) - this.offset;
   }
 
-  #seek(bytes: number): void {
-    const { length } = this.region!.request.segments;
-    this.segmentAt += bytes;
-    while (this.offset < this.end && this.segmentAt >= length[this.segment]!) {
-      this.segmentAt -= length[this.segment++]!;
-    }
-  }
-
   get #nextBlock(): number {
     return (Math.floor(this.offset / this.#block) + 1) * this.#block;
   }
 
   get #block(): number {
-    const { device } = this.region!.lane;
+    const { device } = this.region!;
     return device.direct ? device.logicalBlockSize : SECTOR_SIZE;
   }
 }

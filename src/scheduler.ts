@@ -195,7 +195,8 @@ export class Scheduler {
     lane.inFlight++;
     this.inFlight++;
     if (this.inFlight > this.counters.mostInFlight) this.counters.mostInFlight = this.inFlight;
-    this.#step(region, length);
+    region.issued += length;
+    region.request.segments.advance(region, length);
     if (region.issued >= region.end) lane.shift();
     this.#prepare(piece);
   }
@@ -217,15 +218,6 @@ export class Scheduler {
   // A direct device takes whole blocks; one that is longer than a page may not end where a run of pages does.
   #whole({ device }: RegionIo, length: number, most: number): number {
     return device.direct && length < most ? length - length % device.logicalBlockSize : length;
-  }
-
-  #step(region: RegionIo, bytes: number): void {
-    const { length } = region.request.segments;
-    region.issued += bytes;
-    region.segmentAt += bytes;
-    while (region.issued < region.end && region.segmentAt >= length[region.segment]!) {
-      region.segmentAt -= length[region.segment++]!;
-    }
   }
 
   #prepare(piece: Piece): void {

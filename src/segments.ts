@@ -17,6 +17,14 @@ export interface Arena {
 // Arrays that one very long request made are not kept for the next.
 const KEPT = 64;
 
+/** A place in segments. */
+export interface Cursor {
+  /** The run that holds it. */
+  segment: number;
+  /** Where in that run it is, in bytes. */
+  segmentAt: number;
+}
+
 /** Runs of memory, in order. Entry `i` of each array belongs together. */
 export class Segments {
   /** How many there are. */
@@ -117,33 +125,34 @@ export class Segments {
     let copied = 0;
     while (copied < length) {
       const run = Math.min(
-        this.length[from.i]! - from.at,
-        target.length[to.i]! - to.at,
+        this.length[from.segment]! - from.segmentAt,
+        target.length[to.segment]! - to.segmentAt,
         length - copied,
       );
-      const source = this.bytes[from.i]!;
-      const sink = target.bytes[to.i]!;
-      const sourceAt = this.at[from.i]! + from.at;
-      const sinkAt = target.at[to.i]! + to.at;
+      const source = this.bytes[from.segment]!;
+      const sink = target.bytes[to.segment]!;
+      const sourceAt = this.at[from.segment]! + from.segmentAt;
+      const sinkAt = target.at[to.segment]! + to.segmentAt;
       if (sourceAt + run > source.length || sinkAt + run > sink.length) break;
       sink.set(run === source.length ? source : source.subarray(sourceAt, sourceAt + run), sinkAt);
       copied += run;
-      this.#advance(from, run);
-      target.#advance(to, run);
+      this.advance(from, run);
+      target.advance(to, run);
     }
     return copied;
   }
 
-  #find(offset: number): { i: number; at: number } {
-    const cursor = { i: 0, at: 0 };
-    this.#advance(cursor, offset);
+  #find(offset: number): Cursor {
+    const cursor = { segment: 0, segmentAt: 0 };
+    this.advance(cursor, offset);
     return cursor;
   }
 
-  #advance(cursor: { i: number; at: number }, bytes: number): void {
-    cursor.at += bytes;
-    while (cursor.i < this.count && cursor.at >= this.length[cursor.i]!) {
-      cursor.at -= this.length[cursor.i++]!;
+  /** Moves a place forward, over as many runs as that takes. */
+  advance(cursor: Cursor, bytes: number): void {
+    cursor.segmentAt += bytes;
+    while (cursor.segment < this.count && cursor.segmentAt >= this.length[cursor.segment]!) {
+      cursor.segmentAt -= this.length[cursor.segment++]!;
     }
   }
 }
