@@ -31,7 +31,8 @@ export type { IoNotifyFn } from "./src/request.ts";
 export type { IoStats, LatencySummary, SchedulerCounters } from "./src/stats.ts";
 export type { IoOptions } from "./src/deadline.ts";
 export type { Pool } from "./src/pool.ts";
-export type { Completions, Engine, EngineFeatures } from "./src/engine.ts";
+export type { EngineFeatures } from "./ffi/features.ts";
+export type { Completions, Engine } from "./src/engine.ts";
 export { DmioFault } from "./src/fault.ts";
 export { type CloseOptions, IoClient, type IoClientOptions } from "./src/client.ts";
 export {

@@ -6,6 +6,7 @@
 
 import { EAGAIN, EBUSY, EINTR, ENOMEM, ETIME, SystemError } from "./errno.ts";
 import { EventFd } from "./eventfd.ts";
+import type { EngineFeatures } from "./features.ts";
 import { __kernel_timespec, io_uring, io_uring_cqe, io_uring_getevents_arg, io_uring_sqe } from "./layout.ts";
 import { io_uring_params, iovec, pollfd } from "./layout.ts";
 import { libc } from "./libc.ts";
@@ -39,30 +40,12 @@ const SCRATCH = 1024;
 const SQE_WORDS = io_uring_sqe.size / 4;
 const CQE_WORDS = io_uring_cqe.size / 4;
 
-/** What a {@linkcode Ring} uses of what the kernel may offer. */
-export interface RingFeatures {
-  /** `IORING_SETUP_SINGLE_ISSUER`. */
-  readonly singleIssuer: boolean;
-  /** `IORING_SETUP_DEFER_TASKRUN`. */
-  readonly deferTaskrun: boolean;
-  /** `IORING_SETUP_COOP_TASKRUN`. */
-  readonly coopTaskrun: boolean;
-  /** `io_uring_register_buffers_sparse`. */
-  readonly fixedBuffers: boolean;
-  /** `io_uring_register_files_sparse`. */
-  readonly fixedFiles: boolean;
-  /** `IORING_OP_READ`, `IORING_OP_WRITE`. */
-  readonly plainOpcodes: boolean;
-  /** `IORING_FEAT_EXT_ARG`. */
-  readonly extArg: boolean;
-}
-
 /** An io_uring of one thread. `src/engine.ts` says what each member promises. */
 export class Ring {
   /** The most SQEs queued or in flight: as many as the completion queue holds. */
   readonly capacity: number;
   /** What is in use. */
-  readonly features: RingFeatures;
+  readonly features: EngineFeatures;
   /** What `reap` copied out. */
   readonly completions: {
     readonly userData: Uint32Array;

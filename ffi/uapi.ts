@@ -25,8 +25,6 @@ export const IORING_SETUP_DEFER_TASKRUN = 1 << 13;
 export const IORING_ENTER_GETEVENTS = 1 << 0;
 export const IORING_ENTER_EXT_ARG = 1 << 3;
 
-export const IORING_FEAT_NODROP = 1 << 1;
-export const IORING_FEAT_SUBMIT_STABLE = 1 << 2;
 export const IORING_FEAT_EXT_ARG = 1 << 8;
 
 export const IORING_SQ_CQ_OVERFLOW = 1 << 1;

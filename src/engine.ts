@@ -6,23 +6,7 @@
  * @module
  */
 
-/** What the kernel offers and the engine uses; what is `false` was refused and is done without. */
-export interface EngineFeatures {
-  /** `IORING_SETUP_SINGLE_ISSUER`: only this thread submits (Linux 6.0). */
-  readonly singleIssuer: boolean;
-  /** `IORING_SETUP_DEFER_TASKRUN`: completions are made when asked for, not by interrupt (Linux 6.1). */
-  readonly deferTaskrun: boolean;
-  /** `IORING_SETUP_COOP_TASKRUN`: no interrupt to run completions (Linux 5.19). */
-  readonly coopTaskrun: boolean;
-  /** A sparse table of fixed buffers, so that the pool's pages are mapped once (Linux 5.19). */
-  readonly fixedBuffers: boolean;
-  /** A sparse table of registered files (Linux 5.19). */
-  readonly fixedFiles: boolean;
-  /** `IORING_OP_READ` and `IORING_OP_WRITE` (Linux 5.6); without them every SQE carries an iovec. */
-  readonly plainOpcodes: boolean;
-  /** `IORING_FEAT_EXT_ARG`: a wait can carry a timeout (Linux 5.11). */
-  readonly extArg: boolean;
-}
+import type { EngineFeatures } from "../ffi/features.ts";
 
 /** CQEs copied out of the ring by {@linkcode Engine.reap}: entry `i` of each array belongs together. */
 export interface Completions {

@@ -72,7 +72,7 @@ export class PagePool implements Pool {
       this.#free += chunk.pages;
     }
     this.#pages += pages;
-    this.#settle();
+    this.serve();
   }
 
   put(pages: number): void {
@@ -80,7 +80,7 @@ export class PagePool implements Pool {
     checkCount(pages, 0, this.#pages);
     this.#pages -= pages;
     this.#owed += pages;
-    this.#settle();
+    this.serve();
   }
 
   alloc(pages: number): Uint8Array {
@@ -132,7 +132,7 @@ export class PagePool implements Pool {
     const pages = new Set(runs.map(({ chunk, first }) => chunk.address + first * this.#page));
     if (pages.size !== runs.length) throw new TypeError("memory names a page of the pool twice");
     for (const { chunk, first, count } of runs) this.#free += chunk.release(first, count);
-    this.#settle();
+    this.serve();
   }
 
   /** The chunk that an `ArrayBuffer` is, or null. */
@@ -169,7 +169,7 @@ export class PagePool implements Pool {
     }
     if (freed === 0) return;
     this.#free += freed;
-    this.#settle();
+    this.serve();
   }
 
   /** Takes up to `most` free pages as segments, adjacent ones if there are. @returns How many. */
@@ -195,7 +195,7 @@ export class PagePool implements Pool {
       const free = chunk.release(segments.at[i]! / this.#page, segments.length[i]! / this.#page);
       if (!this.#lost.includes(chunk)) this.#free += free;
     }
-    this.#settle();
+    this.serve();
   }
 
   /** How many wait for pages. */
@@ -206,19 +206,26 @@ export class PagePool implements Pool {
   /** Queues somebody for pages; it is served at once if pages are there and nobody waits. */
   wait(waiter: PageWaiter): void {
     this.#queue.add(waiter);
-    this.#settle();
+    this.serve();
   }
 
-  /** Serves who waits, as far as pages go. */
+  /** Brings the pool to rest: owed pages go back to the system, then those who wait are served in order. */
   serve(): void {
-    this.#settle();
+    if (this.#settling || this.#halted) return;
+    this.#settling = true;
+    try {
+      this.#repay();
+      this.#short = this.#queue.serve();
+    } finally {
+      this.#settling = false;
+    }
   }
 
   /** Refuses those who wait, and may be refused, and all who ask from here on. */
   refuse(error: Error): void {
     this.#refusal = error;
     for (const waiter of this.#queue.removeRefusable()) waiter.refuse!(error);
-    this.#settle();
+    this.serve();
   }
 
   /** Serves nobody any more: the ring broke, and nothing is trusted. Pages stay mapped, as the kernel may still use them. */
@@ -233,18 +240,6 @@ export class PagePool implements Pool {
     for (const chunk of [...this.#chunks.splice(0), ...this.#lost.splice(0)]) chunk.dispose();
     this.#byBuffer.clear();
     this.#pages = this.#free = this.#owed = 0;
-  }
-
-  // Brings the pool to rest: owed pages go back to the system, then those who wait are served in order.
-  #settle(): void {
-    if (this.#settling || this.#halted) return;
-    this.#settling = true;
-    try {
-      this.#repay();
-      this.#short = this.#queue.serve();
-    } finally {
-      this.#settling = false;
-    }
   }
 
   // The newest chunks go first: dmIoPut usually undoes the last dmIoGet.
@@ -329,7 +324,7 @@ export class PagePool implements Pool {
 
   // The allocated pages that a view covers whole.
   #run(view: Uint8Array): { chunk: Chunk; first: number; count: number } {
-    const chunk = view instanceof Uint8Array ? this.chunkOf(bufferOf(view)) : null;
+    const chunk = this.chunkOf(bufferOf(view));
     if (chunk === null) {
       throw new TypeError(`memory is ${describe(view)}, and not of this pool (or its pages are gone)`);
     }
