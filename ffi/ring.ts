@@ -86,15 +86,17 @@ export class Ring {
   #closed = false;
 
   /**
-   * @param entries Entries of the submission queue; the completion queue has twice as many.
+   * @param entries Entries of the submission queue.
+   * @param completions Entries of the completion queue, no fewer. Default: twice as many.
    * @throws {SystemError} When the kernel refuses, with the cause and the way out.
    */
-  constructor(entries: number) {
+  constructor(entries: number, completions: number = 2 * entries) {
     try {
       this.#scratch = Deno.UnsafePointer.offset(this.#ring, SCRATCH) as Deno.PointerObject;
       const params = Deno.UnsafePointer.offset(this.#ring, PARAMS);
       this.#setup = setUp(
         entries,
+        completions,
         this.#ring,
         params,
         new DataView(this.#structs.buffer, PARAMS, io_uring_params.size),

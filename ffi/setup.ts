@@ -15,6 +15,7 @@ import {
   IORING_REGISTER_PROBE,
   IORING_SETUP_CLAMP,
   IORING_SETUP_COOP_TASKRUN,
+  IORING_SETUP_CQSIZE,
   IORING_SETUP_DEFER_TASKRUN,
   IORING_SETUP_SINGLE_ISSUER,
   IORING_SETUP_TASKRUN_FLAG,
@@ -41,9 +42,10 @@ export interface Setup {
 }
 
 /**
- * Sets up a ring.
+ * Sets up a ring. The kernel rounds the entries of each queue up to a power of two, and clamps.
  *
- * @param entries Entries of the submission queue; the kernel rounds up to a power of two, and clamps.
+ * @param entries Entries of the submission queue.
+ * @param completions Entries of the completion queue, no fewer.
  * @param ring Memory for the `struct io_uring`.
  * @param params Zeroed memory for the `struct io_uring_params`.
  * @param paramsView The same memory, to read.
@@ -52,6 +54,7 @@ export interface Setup {
  */
 export function setUp(
   entries: number,
+  completions: number,
   ring: Deno.PointerValue,
   params: Deno.PointerValue,
   paramsView: DataView,
@@ -59,7 +62,8 @@ export function setUp(
   let result = 0;
   for (const flags of FLAG_SETS) {
     for (let offset = 0; offset < io_uring_params.size; offset++) paramsView.setUint8(offset, 0);
-    paramsView.setUint32(io_uring_params.flags, flags | IORING_SETUP_CLAMP, true);
+    paramsView.setUint32(io_uring_params.flags, flags | IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE, true);
+    paramsView.setUint32(io_uring_params.cq_entries, completions, true);
     result = liburing().io_uring_queue_init_params(entries, ring, params);
     if (result === 0) {
       return {

@@ -16,6 +16,7 @@ export const IORING_OP_WRITE = 23;
 export const IOSQE_FIXED_FILE = 1 << 0;
 export const IOSQE_ASYNC = 1 << 4;
 
+export const IORING_SETUP_CQSIZE = 1 << 3;
 export const IORING_SETUP_CLAMP = 1 << 4;
 export const IORING_SETUP_COOP_TASKRUN = 1 << 8;
 export const IORING_SETUP_TASKRUN_FLAG = 1 << 9;

@@ -23,8 +23,8 @@ export interface IoClientOptions {
   /** Pages of the pool to begin with. Default: 1024, which is 4 MiB. */
   pages?: number;
   /**
-   * SQEs that one device alone may have in flight, 1 to 4096, rounded up to a power of two. The ring holds twice as many, so
-   * that a device which hangs leaves room for others. Default: 128.
+   * SQEs that one device may have in flight, 1 to 4096. The ring holds four times as many, so that three devices get all they may
+   * have, and however many hang, something is left for the next. Default: 128, which is what a disk's own queue holds.
    */
   queueDepth?: number;
   /** Whether to poll for completions, for up to 50 us while that pays, before sleeping. Default: `true`. */
@@ -40,6 +40,8 @@ export interface CloseOptions {
 }
 
 const MAX_QUEUE_DEPTH = 4096;
+/** How many devices' worth of SQEs a ring holds. */
+const FULL_DEVICES = 4;
 
 /**
  * Reads and writes regions: one ring, one pool of fixed buffers, any number of devices.
@@ -79,8 +81,8 @@ export class IoClient implements AsyncDisposable {
     const { pages = 1024, queueDepth = 128, poll = true } = options;
     checkOption("queueDepth", queueDepth, 1, MAX_QUEUE_DEPTH);
     checkOption("pages", pages, 0, Number.MAX_SAFE_INTEGER);
-    this.#engine = options.engine ?? new Ring(queueDepth);
-    this.#dispatcher = new Dispatcher(this.#engine, poll);
+    this.#engine = options.engine ?? new Ring(queueDepth, queueDepth * FULL_DEVICES);
+    this.#dispatcher = new Dispatcher(this.#engine, queueDepth, poll);
     this.pool = this.#dispatcher.pool;
     try {
       this.pool.get(pages);

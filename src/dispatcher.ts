@@ -48,12 +48,13 @@ export class Dispatcher {
 
   /**
    * @param engine What carries the I/O.
+   * @param queueDepth SQEs that one device may have in flight.
    * @param poll Whether to poll for completions.
    */
-  constructor(engine: Engine, poll: boolean) {
+  constructor(engine: Engine, queueDepth: number, poll: boolean) {
     this.#engine = engine;
     this.pool = new PagePool(engine);
-    this.#scheduler = new Scheduler(engine, (request) => this.#finished(request));
+    this.#scheduler = new Scheduler(engine, queueDepth, (request) => this.#finished(request));
     this.#findArena = (buffer) => this.pool.chunkOf(buffer) ?? sharedArena(buffer);
     this.#wait = new Wait(engine, this.#scheduler, {
       due: () => this.#dueCount,
@@ -231,7 +232,8 @@ export class Dispatcher {
     }
     for (let i = 0; i < request.count; i++) {
       const region = request.regions[i]!;
-      region.lane = this.#scheduler.lane(region.device);
+      // A request that is used again most often names the devices of the last time.
+      if (region.lane?.device !== region.device) region.lane = this.#scheduler.lane(region.device);
     }
   }
 

@@ -165,7 +165,7 @@ export class PagePool implements Pool {
       const chunk = segments.arena[i];
       if (!(chunk instanceof Chunk)) continue;
       const free = chunk.unpin(segments.at[i]!, segments.length[i]!);
-      if (!this.#lost.includes(chunk)) freed += free;
+      if (free > 0 && !this.#lost.includes(chunk)) freed += free;
     }
     if (freed === 0) return;
     this.#free += freed;

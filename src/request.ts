@@ -27,7 +27,7 @@ export class RegionIo {
   readonly index: number;
   /** The device. */
   device!: BlockDevice;
-  /** Where its I/O queues. */
+  /** Where its I/O queues; that of another device until the request is accepted. */
   lane!: Lane;
   /** Its first sector on the device. */
   sector = 0;

@@ -25,6 +25,8 @@ import type { RegionIo, Request } from "./request.ts";
 
 /** The most bytes that one SQE carries: long enough for full speed, short enough to share a device. */
 const MAX_PIECE = 1 << 20;
+/** Bytes that one lane may issue in a row: SQEs of one device cost the kernel less together than one by one. */
+const TURN = 64 << 10;
 /** The most iovecs that one SQE names (`UIO_MAXIOV` in linux/uio.h). */
 const MAX_VECTORS = 1024;
 /** A run of at least this many bytes is worth an SQE of its own, with a fixed buffer. */
@@ -44,8 +46,11 @@ export class Scheduler {
   };
   /** SQEs in flight. */
   inFlight = 0;
+  /** Regions queued since the last flush. */
+  gathered = 0;
 
   readonly #engine: Engine;
+  readonly #queueDepth: number;
   readonly #finished: (request: Request) => void;
   readonly #pieces: Piece[] = [];
   readonly #idle: Piece[] = [];
@@ -57,10 +62,12 @@ export class Scheduler {
 
   /**
    * @param engine What to drive.
+   * @param queueDepth SQEs that one device may have in flight.
    * @param finished Called when nothing of a request is left to do, from `add` or `reap`.
    */
-  constructor(engine: Engine, finished: (request: Request) => void) {
+  constructor(engine: Engine, queueDepth: number, finished: (request: Request) => void) {
     this.#engine = engine;
+    this.#queueDepth = queueDepth;
     this.#finished = finished;
     for (let slot = 0; slot < engine.capacity; slot++) this.#pieces.push(new Piece(slot));
     this.#idle = this.#pieces.toReversed();
@@ -97,6 +104,7 @@ export class Scheduler {
       if (region.issued >= region.end) continue;
       request.pending++;
       this.counters.regions++;
+      this.gathered++;
       const { lane } = region;
       lane.push(region);
       if (!lane.ready) {
@@ -107,14 +115,18 @@ export class Scheduler {
     this.#release(request);
   }
 
-  /** Gives the kernel as much as it takes. */
-  flush(): void {
-    for (;;) {
+  /** Gives the kernel as much as it takes. @returns Whether that was anything. */
+  flush(): boolean {
+    this.gathered = 0;
+    for (let given = false;;) {
       const full = this.#fill();
-      if (this.#engine.queued > 0) this.counters.submits++;
+      if (this.#engine.queued > 0) {
+        this.counters.submits++;
+        given = true;
+      }
       this.#engine.submit();
       // What the engine did not take, it takes after a reap.
-      if (!full || this.#engine.queued > 0) return;
+      if (!full || this.#engine.queued > 0) return given;
     }
   }
 
@@ -155,23 +167,25 @@ export class Scheduler {
       if (piece.region!.request.abandoned) this.#giveUp(piece);
       else this.#prepare(piece);
     }
-    // A lane gets a slot only while it has fewer than are left: one device alone gets half of all, and however many devices hang
-    // with all they may have, something is left for the next (dynamic thresholds, Choudhury and Hahne, 1998).
     for (let passed = 0; passed < this.#ready.length;) {
       if (this.#turn >= this.#ready.length) this.#turn = 0;
       const lane = this.#ready[this.#turn]!;
-      if (lane.inFlight >= this.#engine.capacity - this.inFlight) {
-        passed++;
-        this.#turn++;
-        continue;
+      passed++;
+      for (let issued = 0; issued < TURN && lane.head !== null && this.#hasShare(lane);) {
+        if (!this.#hasRoom()) return true;
+        passed = 0;
+        issued += this.#issue(lane);
       }
-      if (!this.#hasRoom()) return true;
-      passed = 0;
-      this.#issue(lane);
       if (lane.head === null) this.#retire(lane);
       else this.#turn++;
     }
     return false;
+  }
+
+  // A lane gets a slot only while it has fewer than are left: however many devices hang with all they may have, something is left
+  // for the next (dynamic thresholds, Choudhury and Hahne, 1998).
+  #hasShare({ inFlight }: Lane): boolean {
+    return inFlight < this.#queueDepth && inFlight < this.#engine.capacity - this.inFlight;
   }
 
   #hasRoom(): boolean {
@@ -185,7 +199,8 @@ export class Scheduler {
     if (last !== lane) this.#ready[at] = last;
   }
 
-  #issue(lane: Lane): void {
+  // Issues the next piece of a lane. Returns its length.
+  #issue(lane: Lane): number {
     const region = lane.head!;
     const piece = this.#idle.pop();
     if (piece === undefined) throw new DmioFault("no slot is left, though one was counted");
@@ -199,6 +214,7 @@ export class Scheduler {
     region.request.segments.advance(region, length);
     if (region.issued >= region.end) lane.shift();
     this.#prepare(piece);
+    return length;
   }
 
   // How much of what is left of a region the next SQE carries: one long run, or as many short ones as an iovec array holds.

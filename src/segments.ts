@@ -77,10 +77,12 @@ export class Segments {
    * @param blockSize What each length must be a multiple of, in bytes.
    */
   aligned(memoryAlignment: number, blockSize: number): boolean {
+    const mask = memoryAlignment - 1;
     for (let i = 0; i < this.count; i++) {
       const arena = this.arena[i];
       if (arena === null || arena === undefined) return false;
-      if ((arena.address + this.at[i]!) % memoryAlignment !== 0 || this.length[i]! % blockSize !== 0) {
+      // Both are powers of two: a mask does for numbers of any size, where a remainder of an address takes a call.
+      if (((arena.address + this.at[i]!) & mask) !== 0 || (this.length[i]! & (blockSize - 1)) !== 0) {
         return false;
       }
     }

@@ -19,14 +19,20 @@ const KEEP_CHANNEL = 5;
 /** How long to leave a kernel alone that takes no SQEs though none of ours is in flight, in milliseconds. */
 const BACK_OFF = 1;
 
+/** Of a burst of requests, so many regions are held back at most before the kernel is given them, and so many at least. */
+const MOST_GATHERED = 16;
+const LEAST_GATHERED = 8;
+
 /** Where the async wait is. */
 const IDLE = 0;
 /** A run is queued as a microtask or as a message. */
 const QUEUED = 1;
 /** A run is under way. */
 const RUNNING = 2;
+/** Answers are being handed out. */
+const TELLING = 3;
 /** Nothing to do before the kernel, or a timer, says so. */
-const ASLEEP = 3;
+const ASLEEP = 4;
 
 /** What the wait tells its client. */
 export interface WaitHooks {
@@ -56,6 +62,8 @@ export class Wait {
   #closed = false;
   // Answers were just handed out: those who got them are about to ask again, all in one batch.
   #burst = false;
+  // The kernel had answered everything when it had taken it, as it does from the page cache.
+  #prompt = false;
   #armed = false;
   #yielded = 0;
   #channel: MessageChannel | null = null;
@@ -78,13 +86,13 @@ export class Wait {
 
   /**
    * Something was queued or is due. What comes alone is submitted at once; what comes with others goes with them, at the latest
-   * when the microtasks that are queued now have run.
+   * when the microtasks that are queued now have run, and sooner when they are many: the kernel is to be at work meanwhile.
    *
    * @param alone Whether nothing else is outstanding.
    */
   kick(alone: boolean): void {
     if (this.#state === RUNNING || this.#closed) return;
-    if (alone && !this.#burst) {
+    if ((alone && !this.#burst) || this.#gatheredEnough) {
       try {
         this.#scheduler.flush();
       } catch (error) {
@@ -92,7 +100,15 @@ export class Wait {
         return;
       }
     }
-    if (this.#state !== QUEUED) this.#queue();
+    if (this.#state !== IDLE && this.#state !== ASLEEP) return;
+    this.clock = performance.now();
+    this.#queue();
+  }
+
+  // The kernel is not kept idle by what is held back; one that works only while it is called can't be.
+  get #gatheredEnough(): boolean {
+    const { gathered, inFlight } = this.#scheduler;
+    return gathered >= LEAST_GATHERED && !this.#prompt && (gathered >= MOST_GATHERED || gathered >= inFlight);
   }
 
   /**
@@ -152,14 +168,17 @@ export class Wait {
     const scheduler = this.#scheduler;
     let began = 0;
     for (;;) {
-      scheduler.flush();
+      const given = scheduler.flush();
       const reaped = scheduler.reap();
+      if (given) this.#prompt = scheduler.inFlight === 0;
       if (reaped > 0) {
         this.clock = performance.now();
         if (began > 0) this.#polling.paid();
         began = 0;
       }
+      this.#state = TELLING;
       const delivered = this.#hooks.deliver();
+      this.#state = RUNNING;
       if (delivered > 0) {
         if (this.#closed) return;
         this.#burst = delivered > 1;
@@ -187,7 +206,6 @@ export class Wait {
   // Runs once those who were answered have run: soon, but every SLICE after a turn of the event loop.
   #queue(): void {
     this.#state = QUEUED;
-    this.clock = performance.now();
     if (this.clock - this.#yielded < SLICE) {
       queueMicrotask(this.#run);
       return;

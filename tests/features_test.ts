@@ -174,7 +174,7 @@ for (const wait of ["poll", "sleep"] as const) {
 
 // On Linux 5.10 a wait carries no timeout. The features are the bytes from 20 on of what io_uring_setup fills in.
 Deno.test("without IORING_FEAT_EXT_ARG, while the kernel is busy, every byte is right", async () => {
-  const params = "08000000" + "10000000" + "00000000".repeat(3) + "7f000000";
+  const params = "08000000" + "20000000" + "00000000".repeat(3) + "7f000000";
   const inject = [`io_uring_setup:poke_exit=@arg2=${params}`, "io_uring_enter:error=EBUSY:when=2+3"];
   assertEquals(everyByte(await refused(inject)), { ...ALL, ...TABLES, extArg: false });
 });

@@ -27,8 +27,8 @@ if (import.meta.main) {
   const pages = Math.ceil(work.bytes / 4096);
   await using io = new IoClient({
     pages: pages * work.queueDepth,
-    // So many SQEs may be in flight: all regions of all requests, as in the C program.
-    queueDepth: Math.min(work.queueDepth * work.regions, 4096),
+    // All regions of all requests may be in flight, as in the C program.
+    queueDepth: Math.min(Math.ceil(work.queueDepth * work.regions / work.devices.length), 4096),
   });
   const devices = work.devices.map((path) => BlockDevice.open(path, { write: true, direct: true }));
   const places = new Places(devices, work);
