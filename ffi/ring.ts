@@ -300,17 +300,12 @@ export class Ring {
   }
 
   /** Resolves when a CQE may be there: the kernel signals the eventfd while this is under way, and only then. */
-  async waitAsync(): Promise<boolean> {
+  async waitAsync(): Promise<void> {
     this.#woken = false;
-    let waited = false;
     Atomics.store(this.#cqFlags, 0, 0);
     // All rings of the thread share the eventfd: a signal may be another's.
-    while (!this.#closed && !this.#woken && !this.#pending) {
-      await this.#event.wait();
-      waited = true;
-    }
+    while (!this.#closed && !this.#woken && !this.#pending) await this.#event.wait();
     if (!this.#closed) Atomics.store(this.#cqFlags, 0, IORING_CQ_EVENTFD_DISABLED);
-    return waited;
   }
 
   /** Ends a `waitAsync`. */

@@ -10,12 +10,8 @@ import { Polling, SLEEP, SPIN, SPIN_LIMIT } from "./polling.ts";
 import { Rivals } from "./rivals.ts";
 import type { Scheduler } from "./scheduler.ts";
 
-/** How long to go on from microtask to microtask before timers and sockets get a turn, in milliseconds. */
-const SLICE = 0.25;
 /** How long to nap at most, in microseconds. */
 const NAP_LIMIT = 100;
-/** How long the channel that gives others their turn is kept when there is nothing to do, in milliseconds. */
-const KEEP_CHANNEL = 5;
 /** How long to leave a kernel alone that takes no SQEs though none of ours is in flight, in milliseconds. */
 const BACK_OFF = 1;
 
@@ -25,7 +21,7 @@ const LEAST_GATHERED = 8;
 
 /** Where the async wait is. */
 const IDLE = 0;
-/** A run is queued as a microtask or as a message. */
+/** A run is queued for the event loop's next turn. */
 const QUEUED = 1;
 /** A run is under way. */
 const RUNNING = 2;
@@ -64,10 +60,9 @@ export class Wait {
   #burst = false;
   // The kernel had answered everything when it had taken it, as it does from the page cache.
   #prompt = false;
+  #flushes = false;
   #armed = false;
-  #yielded = 0;
-  #channel: MessageChannel | null = null;
-  #channelTimer: ReturnType<typeof setTimeout> | undefined;
+  #turn: ReturnType<typeof setImmediate> | undefined;
   #backOffTimer: ReturnType<typeof setTimeout> | undefined;
 
   /**
@@ -93,17 +88,25 @@ export class Wait {
   kick(alone: boolean): void {
     if (this.#state === RUNNING || this.#closed) return;
     if ((alone && !this.#burst) || this.#gatheredEnough) {
-      try {
-        this.#scheduler.flush();
-      } catch (error) {
-        this.#hooks.fault(error);
-        return;
-      }
+      this.#flush();
+    } else if (this.#state !== TELLING && !this.#flushes) {
+      this.#flushes = true;
+      queueMicrotask(this.#flush);
     }
-    if (this.#state !== IDLE && this.#state !== ASLEEP) return;
+    if (this.#closed || (this.#state !== IDLE && this.#state !== ASLEEP)) return;
     this.clock = performance.now();
     this.#queue();
   }
+
+  readonly #flush = (): void => {
+    this.#flushes = false;
+    if (this.#closed) return;
+    try {
+      this.#scheduler.flush();
+    } catch (error) {
+      this.#hooks.fault(error);
+    }
+  };
 
   // The kernel is not kept idle by what is held back; one that works only while it is called can't be.
   get #gatheredEnough(): boolean {
@@ -146,9 +149,7 @@ export class Wait {
   close(): void {
     this.#closed = true;
     if (this.#armed) this.#engine.wake();
-    this.#channel?.port1.close();
-    this.#channel = null;
-    clearTimeout(this.#channelTimer);
+    clearImmediate(this.#turn);
     clearTimeout(this.#backOffTimer);
   }
 
@@ -185,15 +186,15 @@ export class Wait {
         // Callbacks may have asked for more; whoever awaits a promise will, in the microtasks that come next.
         scheduler.flush();
         if (this.#burst || this.#pending) this.#queue();
-        else this.#rest();
+        else this.#state = IDLE;
         return;
       }
-      if (!this.#pending) return this.#rest();
-      if (reaped > 0) {
-        // A long request comes in many pieces: others get their turn between them as well.
-        if (this.clock - this.#yielded < SLICE) continue;
-        return this.#queue();
+      if (!this.#pending) {
+        this.#state = IDLE;
+        return;
       }
+      // A long request comes in many pieces: others get their turn between them as well.
+      if (reaped > 0) return this.#queue();
       const now = performance.now();
       const step = began === 0 ? this.#polling.begin() : this.#polling.next(now - began);
       if (step === SLEEP) return this.#sleep();
@@ -203,22 +204,17 @@ export class Wait {
     }
   }
 
-  // Runs once those who were answered have run: soon, but every SLICE after a turn of the event loop.
+  // Runs once those who were answered have run, and timers and sockets have had their turn. While there is always more to do, Deno's
+  // runtime looks at its sockets in one of 61 turns (tokio's event_interval): a burst, which takes longer than others, is
+  // followed by two. Each costs about a microsecond.
   #queue(): void {
     this.#state = QUEUED;
-    if (this.clock - this.#yielded < SLICE) {
-      queueMicrotask(this.#run);
-      return;
-    }
-    if (this.#channel === null) {
-      this.#channel = new MessageChannel();
-      this.#channel.port1.onmessage = () => {
-        this.#yielded = performance.now();
-        this.#run();
-      };
-    }
-    this.#channel.port2.postMessage(null);
+    this.#turn = setImmediate(this.#burst ? this.#oneMoreTurn : this.#run);
   }
+
+  readonly #oneMoreTurn = (): void => {
+    this.#turn = setImmediate(this.#run);
+  };
 
   #nap(): void {
     this.waits++;
@@ -236,29 +232,15 @@ export class Wait {
     if (this.#armed) return;
     this.#armed = true;
     this.waits++;
-    this.#engine.waitAsync().then((wentRound) => {
+    this.#engine.waitAsync().then(() => {
       this.#armed = false;
-      if (wentRound) this.#yielded = performance.now();
-      if (this.#state === ASLEEP) this.#run();
+      this.#wake();
     });
   }
 
   readonly #wake = (): void => {
-    this.#yielded = performance.now();
     if (this.#state === ASLEEP) this.#run();
   };
-
-  // An open channel keeps a program from ending, and costs more to make than a request: it goes only after a while of rest.
-  #rest(): void {
-    this.#state = IDLE;
-    if (this.#channel === null || this.#channelTimer !== undefined) return;
-    this.#channelTimer = setTimeout(() => {
-      this.#channelTimer = undefined;
-      if (this.#state !== IDLE && this.#state !== ASLEEP) return;
-      this.#channel?.port1.close();
-      this.#channel = null;
-    }, KEEP_CHANNEL);
-  }
 
   get #pending(): boolean {
     return this.#scheduler.busy || this.#hooks.due() > 0;

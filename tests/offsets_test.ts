@@ -148,8 +148,8 @@ class Recorder implements Engine {
   }
   wait(): void {}
   relax(): void {}
-  waitAsync(): Promise<boolean> {
-    return Promise.resolve(true);
+  waitAsync(): Promise<void> {
+    return Promise.resolve();
   }
   wake(): void {}
   registerBuffer(): number {

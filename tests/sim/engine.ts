@@ -76,7 +76,7 @@ export class SimEngine implements Engine {
   #refusals = 0;
   #sqes = 0;
   #calls = 0;
-  #waiter: ((wentRound: boolean) => void) | undefined;
+  #waiter: (() => void) | undefined;
   #woken = false;
   #closed = false;
 
@@ -266,7 +266,7 @@ export class SimEngine implements Engine {
     this.world.pass(1);
   }
 
-  waitAsync(): Promise<boolean> {
+  waitAsync(): Promise<void> {
     this.#assertOpen("waitAsync");
     if (this.#waiter) this.#violate("a second waitAsync at once");
     return new Promise((resolve) => this.#waiter = resolve);
@@ -285,7 +285,7 @@ export class SimEngine implements Engine {
     const resolve = this.#waiter;
     this.#waiter = undefined;
     this.#woken = false;
-    resolve(true);
+    resolve();
     return true;
   }
 

@@ -32,7 +32,7 @@ class PlainClient implements Client {
   #turn: Promise<unknown> = Promise.resolve();
   #next = 1;
   readonly #results = new Map<number, number>();
-  #waiting: Promise<boolean> | undefined;
+  #waiting: Promise<void> | undefined;
 
   constructor(engine: SimEngine, pages: number, readonly plant: Plant) {
     this.#engine = engine;

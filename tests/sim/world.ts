@@ -87,7 +87,7 @@ export class World {
   readonly #hardware = new Agenda();
   readonly #timers = new Agenda();
   readonly #timerIds = new Map<number, Event>();
-  readonly #messages: (() => void)[] = [];
+  readonly #immediates: (() => void)[] = [];
   #nextTimer = 1;
   readonly #trace: string[] | undefined;
 
@@ -182,23 +182,15 @@ export class World {
     }
   }
 
-  /** A `MessageChannel` whose messages arrive at a turn of this world's event loop, always in the same order. */
-  #channel(): { port1: { onmessage?: () => void; close(): void }; port2: { postMessage(): void } } {
-    let open = true;
-    const port1: { onmessage?: () => void; close(): void } = { close: () => void (open = false) };
-    const postMessage = () => void this.#messages.push(() => open && port1.onmessage?.());
-    return { port1, port2: { postMessage } };
-  }
-
   #step(): boolean {
-    // A turn of a real event loop looks at its timers first, however many messages there are.
+    // A turn of a real event loop looks at its timers first, however many immediates there are.
     if ((this.#timers.peek()?.at ?? Infinity) <= this.now) {
       this.#run(this.#timers.take()!);
       return true;
     }
-    const message = this.#messages.shift();
-    if (message) {
-      message();
+    const immediate = this.#immediates.shift();
+    if (immediate) {
+      immediate();
       return true;
     }
     if (this.onTurn()) return true;
@@ -212,16 +204,20 @@ export class World {
 
   /** Puts this clock in the place of the global one while `body` runs. */
   async withClock<T>(body: () => Promise<T>): Promise<T> {
-    const { setTimeout, clearTimeout, MessageChannel } = globalThis;
-    const channel = () => this.#channel();
+    const { setTimeout, clearTimeout, setImmediate, clearImmediate } = globalThis;
     const performanceNow = performance.now;
     const dateNow = Date.now;
     Object.assign(globalThis, {
       setTimeout: (run: (...args: unknown[]) => void, ms = 0, ...args: unknown[]) =>
         this.setTimer(() => run(...args), ms),
       clearTimeout: (id: number | undefined) => id === undefined || this.clearTimer(id),
-      MessageChannel: function () {
-        return channel();
+      setImmediate: (run: () => void) => {
+        this.#immediates.push(run);
+        return run;
+      },
+      clearImmediate: (run: (() => void) | undefined) => {
+        const at = this.#immediates.findIndex((one) => one === run);
+        if (at >= 0) this.#immediates.splice(at, 1);
       },
     });
     // A look at the clock takes time, so that a loop that polls for a while comes to an end.
@@ -233,7 +229,7 @@ export class World {
     try {
       return await body();
     } finally {
-      Object.assign(globalThis, { setTimeout, clearTimeout, MessageChannel });
+      Object.assign(globalThis, { setTimeout, clearTimeout, setImmediate, clearImmediate });
       performance.now = performanceNow;
       Date.now = dateNow;
     }
