@@ -60,7 +60,6 @@ export class Wait {
   #burst = false;
   // The kernel had answered everything when it had taken it, as it does from the page cache.
   #prompt = false;
-  #flushes = false;
   #armed = false;
   #turn: ReturnType<typeof setImmediate> | undefined;
   #backOffTimer: ReturnType<typeof setTimeout> | undefined;
@@ -80,33 +79,26 @@ export class Wait {
   }
 
   /**
-   * Something was queued or is due. What comes alone is submitted at once; what comes with others goes with them, at the latest
-   * when the microtasks that are queued now have run, and sooner when they are many: the kernel is to be at work meanwhile.
+   * Something was queued or is due. What comes alone is submitted at once; what comes with others goes with them, at the event
+   * loop's next turn, and sooner when they are many: the kernel is to be at work meanwhile.
    *
    * @param alone Whether nothing else is outstanding.
    */
   kick(alone: boolean): void {
     if (this.#state === RUNNING || this.#closed) return;
-    if ((alone && !this.#burst) || this.#gatheredEnough) {
-      this.#flush();
-    } else if (this.#state !== TELLING && !this.#flushes) {
-      this.#flushes = true;
-      queueMicrotask(this.#flush);
-    }
+    if ((alone && !this.#burst) || this.#gatheredEnough) this.#flush();
     if (this.#closed || (this.#state !== IDLE && this.#state !== ASLEEP)) return;
     this.clock = performance.now();
     this.#queue();
   }
 
-  readonly #flush = (): void => {
-    this.#flushes = false;
-    if (this.#closed) return;
+  #flush(): void {
     try {
       this.#scheduler.flush();
     } catch (error) {
       this.#hooks.fault(error);
     }
-  };
+  }
 
   // The kernel is not kept idle by what is held back; one that works only while it is called can't be.
   get #gatheredEnough(): boolean {
@@ -213,7 +205,8 @@ export class Wait {
   }
 
   readonly #oneMoreTurn = (): void => {
-    this.#turn = setImmediate(this.#run);
+    this.#flush();
+    if (!this.#closed) this.#turn = setImmediate(this.#run);
   };
 
   #nap(): void {
