@@ -2,7 +2,7 @@ import { atExit } from "../support/last_resort.ts";
 import { LoopDevice } from "../support/loop.ts";
 import { NbdDevice } from "../support/nbd.ts";
 import { Scratch } from "../support/scratch.ts";
-import { buildMirror } from "./peers/mirror.ts";
+import { build, type CProgram } from "./peers/c.ts";
 import { missing } from "./program.ts";
 
 const MIB = 1 << 20;
@@ -92,12 +92,9 @@ export class TestBed implements AsyncDisposable {
     });
   }
 
-  /** peers/mirror.c, built. */
-  mirrorProgram(): Promise<string> {
-    return this.#once(
-      "mirror",
-      async () => await buildMirror(await this.#folder(), AbortSignal.timeout(60_000)),
-    );
+  /** A C program of peers/, built. */
+  program(name: CProgram): Promise<string> {
+    return this.#once(name, async () => await build(name, await this.#folder(), AbortSignal.timeout(60_000)));
   }
 
   /** Why a peer's program cannot run, if so. */

@@ -5,6 +5,7 @@
  */
 import { type Contender, library } from "../contender.ts";
 import { fsFile, missingNode, node, nodeFsInDeno } from "../peers/files.ts";
+import { polledReads } from "../peers/c.ts";
 import { fio, type FioWork } from "../peers/fio.ts";
 import type { Group } from "../rows.ts";
 import { corePercent, cpuPerMillion, perSecond } from "../sample.ts";
@@ -21,6 +22,13 @@ function read(name: string, path: string, queueDepth: number, options: Partial<R
 function readFio(path: string, queueDepth: number, missing?: string): Contender[] {
   const work: FioWork = { devices: [path], rw: "randread", bytes: BLOCK, queueDepth };
   return [fio("fio, batched", "batched", work, missing), fio("fio, default flags", "default", work, missing)];
+}
+
+/** What a program that does nothing else reaches. */
+const LIMIT = "C with liburing, polling";
+
+async function limit(bed: TestBed, path: string, queueDepth: number, direct: boolean): Promise<Contender> {
+  return polledReads(LIMIT, () => bed.program("read"), { path, direct, queueDepth }, await bed.missing("cc"));
 }
 
 /** One read at a time, blocking and not. */
@@ -61,6 +69,7 @@ export function readMany(bed: TestBed, queueDepth: number, atLeast: number): Gro
       { of: "dmio read", against: "fio, batched", target: { atLeast } },
       { of: "dmio read", against: "fio, default flags" },
       { of: "dmio read, poll: false", against: "fio, batched" },
+      { of: LIMIT, against: "fio, batched" },
     ],
   } as const;
   const cheap = {
@@ -83,6 +92,7 @@ export function readMany(bed: TestBed, queueDepth: number, atLeast: number): Gro
         read("dmio read", path, queueDepth),
         ...(most ? [read("dmio read, poll: false", path, queueDepth, { poll: false })] : []),
         ...readFio(path, queueDepth, await bed.missing("fio")),
+        ...(most ? [await limit(bed, path, queueDepth, true)] : []),
       ];
     },
   };
@@ -103,6 +113,9 @@ export function pageCache(bed: TestBed): Group {
         { of, against: "Deno.FsFile", target: { atLeast: 10 } },
         { of, against: "Node, UV_USE_IO_URING=1", target: { atLeast: 1.5 } },
         { of, against: "Node" },
+        { of: LIMIT, against: "node:fs in Deno" },
+        { of: LIMIT, against: "Deno.FsFile" },
+        { of: LIMIT, against: "Node, UV_USE_IO_URING=1" },
       ],
     }],
     async contenders() {
@@ -114,6 +127,7 @@ export function pageCache(bed: TestBed): Group {
         fsFile(work),
         node(work, false, noNode),
         node(work, true, noNode),
+        await limit(bed, work.path, work.queueDepth, false),
       ];
     },
   };

@@ -6,7 +6,7 @@
 import { type Contender, library } from "../contender.ts";
 import { dd } from "../peers/dd.ts";
 import { fio, type FioWork } from "../peers/fio.ts";
-import { mirror } from "../peers/mirror.ts";
+import { mirror } from "../peers/c.ts";
 import type { Group } from "../rows.ts";
 import { perSecond, type Sample } from "../sample.ts";
 import type { TestBed } from "../test_bed.ts";
@@ -54,7 +54,7 @@ export function mirroredWrites(bed: TestBed, queueDepth: number): Group {
         library<DmIoWrite>("dmio dmIoAsyncVm", "dm_io_write.ts", { devices, queueDepth }),
         write("dmio write, aligned memory", devices, { queueDepth, memory: "shared" }),
         write("dmio write, memory that is copied", devices, { queueDepth, memory: "ordinary" }),
-        mirror(() => bed.mirrorProgram(), { devices, queueDepth, bytes: BLOCK }, await bed.missing("cc")),
+        mirror(() => bed.program("mirror"), { devices, queueDepth, bytes: BLOCK }, await bed.missing("cc")),
       ];
     },
   };
