@@ -23,8 +23,8 @@ import { SECTOR_SIZE } from "./device.ts";
 import type { SchedulerCounters } from "./stats.ts";
 import type { RegionIo, Request } from "./request.ts";
 
-/** The most bytes that one SQE carries: long enough for full speed, short enough to share a device. */
-const MAX_PIECE = 1 << 20;
+/** The most bytes that one SQE carries: long enough for full speed, short enough to share a device, and a CPU's cache with its copies. */
+const MAX_PIECE = 512 << 10;
 /** Bytes that one lane may issue in a row: SQEs of one device cost the kernel less together than one by one. */
 const TURN = 64 << 10;
 /** The most iovecs that one SQE names (`UIO_MAXIOV` in linux/uio.h). */

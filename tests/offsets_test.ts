@@ -196,7 +196,7 @@ for (const plainOpcodes of [true, false]) {
       direct: false,
       closeFd: () => {},
     });
-    // Above 1 MiB takes several SQEs, and 1024 of these bvecs, which is what one takes, end in the middle of a sector.
+    // Above 512 KiB takes several SQEs, and 1024 of these bvecs, which is what one takes, end in the middle of a sector.
     const long = new Uint8Array(new SharedArrayBuffer(4900 * 512));
     const pages = Array.from({ length: 4902 }, () => new Uint8Array(new SharedArrayBuffer(4096)));
     const bvecs = pages.map((page, i) => ({ page, offset: 0, len: 511 + i % 3 }));
