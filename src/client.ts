@@ -23,8 +23,8 @@ export interface IoClientOptions {
   /** Pages of the pool to begin with. Default: 1024, which is 4 MiB. */
   pages?: number;
   /**
-   * SQEs that one device may have in flight, 1 to 4096. The ring holds four times as many, so that three devices get all they may
-   * have, and however many hang, something is left for the next. Default: 128, which is what a disk's own queue holds.
+   * SQEs that one device may have in flight, 1 to 4096. The ring holds four times as many: three devices get all they may have,
+   * and each one that hangs leaves half of the rest, so that ten of them do not hold up the next. Default: 128.
    */
   queueDepth?: number;
   /** Whether to poll for completions, for up to 50 us while that pays, before sleeping. Default: `true`. */

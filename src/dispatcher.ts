@@ -64,11 +64,11 @@ export class Dispatcher {
     this.#bounceHooks = {
       issue: (request) => {
         this.#scheduler.add(request);
-        this.#wait.kick(false);
+        this.#wait.kick();
       },
       finish: (request) => {
         this.#settle(request);
-        this.#wait.kick(false);
+        this.#wait.kick();
       },
     };
   }
@@ -131,8 +131,9 @@ export class Dispatcher {
 
   /** Starts a request, whose answer goes to its promise or its function. */
   start(request: Request): void {
+    this.#wait.mark();
     this.#begin(request);
-    this.#wait.kick(this.#outstanding.size === 1);
+    this.#wait.start(this.#outstanding.size === 1);
     request.began = this.#wait.clock;
   }
 
@@ -160,7 +161,7 @@ export class Dispatcher {
     this.#latency.add(performance.now() - began);
     const result = request.answer();
     this.#recycle(request);
-    if (this.#dueCount > 0 || this.#scheduler.waiting) this.#wait.kick(false);
+    if (this.#dueCount > 0 || this.#scheduler.waiting) this.#wait.kick();
     // All pages are held by the program, and nothing was in flight that could have brought some back.
     if (starved) throw this.#noPages();
     return result;
@@ -186,7 +187,7 @@ export class Dispatcher {
     this.#due[this.#dueCount++] = request;
     if (request.bounce?.waiting) request.bounce.cancel(errno);
     else this.#scheduler.abandon(request);
-    this.#wait.kick(false);
+    this.#wait.kick();
   }
 
   /** Answers a request that was accepted and is not to be started at all. */
@@ -294,6 +295,8 @@ export class Dispatcher {
   }
 
   #closeWhenIdle(): void {
+    // A ring that broke meanwhile is never freed.
+    if (this.#fault !== null) return;
     if (this.#outstanding.size === 0) {
       if (this.#dueCount === 0) void this.#free();
     } else if (!this.#cancelling && !this.#scheduler.busy && this.pool.waiting === this.#outstanding.size) {

@@ -104,7 +104,7 @@ export interface Engine {
   /** Lets the kernel's threads have this core for a moment, if one of them waits for it: for who looks again and again. */
   relax(): void;
 
-  /** Resolves when a CQE may be there, or at `wake`. One at a time. Only this holds up the event loop's exit. */
+  /** Resolves when a CQE may be there, or at `wake`. One at a time. It holds up the event loop's exit. */
   waitAsync(): Promise<void>;
   /** Ends a `waitAsync` that is under way. */
   wake(): void;

@@ -182,8 +182,8 @@ export class Scheduler {
     return false;
   }
 
-  // A lane gets a slot only while it has fewer than are left: however many devices hang with all they may have, something is left
-  // for the next (dynamic thresholds, Choudhury and Hahne, 1998).
+  // A lane gets a slot only while it has fewer than are left: of those that hang, the fourth and each one after it takes half of what
+  // is left, until nothing is after 3 + log2(queue depth) of them (dynamic thresholds, Choudhury and Hahne, 1998).
   #hasShare({ inFlight }: Lane): boolean {
     return inFlight < this.#queueDepth && inFlight < this.#engine.capacity - this.inFlight;
   }

@@ -15,8 +15,9 @@ const NAP_LIMIT = 100;
 /** How long to leave a kernel alone that takes no SQEs though none of ours is in flight, in milliseconds. */
 const BACK_OFF = 1;
 
-/** Of a burst of requests, so many regions are held back at most before the kernel is given them, and so many at least. */
+/** Of a burst of requests, so many regions go to the kernel together, before the rest is asked for. */
 const MOST_GATHERED = 16;
+/** Or so many, when the kernel has no more than that left to do. */
 const LEAST_GATHERED = 8;
 
 /** Where the async wait is. */
@@ -60,8 +61,10 @@ export class Wait {
   #burst = false;
   // The kernel had answered everything when it had taken it, as it does from the page cache.
   #prompt = false;
+  // It was given something a turn or two ago.
+  #justGiven = false;
   #armed = false;
-  #turn: ReturnType<typeof setImmediate> | undefined;
+  #immediate: ReturnType<typeof setImmediate> | undefined;
   #backOffTimer: ReturnType<typeof setTimeout> | undefined;
 
   /**
@@ -78,29 +81,38 @@ export class Wait {
     this.#spins = poll;
   }
 
+  /** A request is about to be queued: looks at the clock, once for all that go to the kernel together. */
+  mark(): void {
+    if (this.#scheduler.gathered === 0) this.clock = performance.now();
+  }
+
   /**
-   * Something was queued or is due. What comes alone is submitted at once; what comes with others goes with them, at the event
-   * loop's next turn, and sooner when they are many: the kernel is to be at work meanwhile.
+   * A request was queued. One that comes alone is submitted at once. Others go together, at the event loop's next turn; sooner when
+   * they are many, so that the kernel is at work meanwhile; and so do those that are asked for while answers are handed out.
    *
    * @param alone Whether nothing else is outstanding.
    */
-  kick(alone: boolean): void {
-    if (this.#state === RUNNING || this.#closed) return;
-    if ((alone && !this.#burst) || this.#gatheredEnough) this.#flush();
-    if (this.#closed || (this.#state !== IDLE && this.#state !== ASLEEP)) return;
-    this.clock = performance.now();
-    this.#queue();
+  start(alone: boolean): void {
+    if ((alone && !this.#burst && this.#state !== TELLING) || this.#gatheredEnough) this.#flush();
+    this.kick();
   }
 
-  #flush(): void {
+  /** Something was queued or is due: sees to it at the event loop's next turn. */
+  kick(): void {
+    if (!this.#closed && (this.#state === IDLE || this.#state === ASLEEP)) this.#queue();
+  }
+
+  // Returns whether anything was given to the kernel.
+  #flush(): boolean {
     try {
-      this.#scheduler.flush();
+      return this.#scheduler.flush();
     } catch (error) {
       this.#hooks.fault(error);
+      return false;
     }
   }
 
-  // The kernel is not kept idle by what is held back; one that works only while it is called can't be.
+  // What is held back is not to keep the kernel idle. One that answers all within the call is at work only then.
   get #gatheredEnough(): boolean {
     const { gathered, inFlight } = this.#scheduler;
     return gathered >= LEAST_GATHERED && !this.#prompt && (gathered >= MOST_GATHERED || gathered >= inFlight);
@@ -141,7 +153,7 @@ export class Wait {
   close(): void {
     this.#closed = true;
     if (this.#armed) this.#engine.wake();
-    clearImmediate(this.#turn);
+    clearImmediate(this.#immediate);
     clearTimeout(this.#backOffTimer);
   }
 
@@ -161,11 +173,12 @@ export class Wait {
     const scheduler = this.#scheduler;
     let began = 0;
     for (;;) {
-      const given = scheduler.flush();
+      const given = scheduler.flush() || this.#justGiven;
       const reaped = scheduler.reap();
       if (given) this.#prompt = scheduler.inFlight === 0;
+      this.#justGiven = false;
+      if (reaped > 0 || this.#hooks.due() > 0) this.clock = performance.now();
       if (reaped > 0) {
-        this.clock = performance.now();
         if (began > 0) this.#polling.paid();
         began = 0;
       }
@@ -176,7 +189,7 @@ export class Wait {
         if (this.#closed) return;
         this.#burst = delivered > 1;
         // Callbacks may have asked for more; whoever awaits a promise will, in the microtasks that come next.
-        scheduler.flush();
+        this.#justGiven = scheduler.flush();
         if (this.#burst || this.#pending) this.#queue();
         else this.#state = IDLE;
         return;
@@ -185,8 +198,11 @@ export class Wait {
         this.#state = IDLE;
         return;
       }
-      // A long request comes in many pieces: others get their turn between them as well.
-      if (reaped > 0) return this.#queue();
+      if (reaped > 0) {
+        // A long request comes in many pieces: others get their turn between them as well.
+        scheduler.flush();
+        return this.#queue();
+      }
       const now = performance.now();
       const step = began === 0 ? this.#polling.begin() : this.#polling.next(now - began);
       if (step === SLEEP) return this.#sleep();
@@ -201,12 +217,12 @@ export class Wait {
   // followed by two. Each costs about a microsecond.
   #queue(): void {
     this.#state = QUEUED;
-    this.#turn = setImmediate(this.#burst ? this.#oneMoreTurn : this.#run);
+    this.#immediate = setImmediate(this.#burst ? this.#oneMoreTurn : this.#run);
   }
 
   readonly #oneMoreTurn = (): void => {
-    this.#flush();
-    if (!this.#closed) this.#turn = setImmediate(this.#run);
+    this.#justGiven = this.#flush() || this.#justGiven;
+    if (!this.#closed) this.#immediate = setImmediate(this.#run);
   };
 
   #nap(): void {

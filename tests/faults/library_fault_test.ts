@@ -5,6 +5,7 @@ import { pattern } from "../support/bytes.ts";
 import { settlesWithin } from "../support/commands.ts";
 import { LoopDevice } from "../support/loop.ts";
 import { NbdDevice } from "../support/nbd.ts";
+import { Scratch } from "../support/scratch.ts";
 
 type Lie =
   | "a slot that there is not"
@@ -148,4 +149,55 @@ Deno.test("a ring that broke leaves nobody in the pool's queue to be served late
   memory.buffer.transfer();
   io.pool.free(pages);
   assertEquals([bdev.inFlight, io.outstanding], [0, 0]);
+});
+
+/** A ring that fails for good when it is first given many SQEs at once. */
+class BrittleRing extends Ring {
+  #broken = false;
+
+  override submit(): number {
+    if (this.queued < 16 || this.#broken) return super.submit();
+    this.#broken = true;
+    throw new Error("the ring broke");
+  }
+}
+
+Deno.test("a ring that breaks over a copy that waited for pages ends what waits, and is used no more", async () => {
+  await using scratch = await Scratch.create();
+  await using device = BlockDevice.open(scratch.join("file"), { write: true, create: 1 << 20 });
+  const io = new IoClient({ pages: 4, engine: new BrittleRing(128, 512) });
+  const region = (i: number, pages = 1) => ({ bdev: device, sector: i * 8, count: 8 * pages });
+  const long = io.write([region(0, 8)], new Uint8Array(8 * 4096));
+  const wide = io.write(Array.from({ length: 20 }, (_, i) => region(i)), new Uint8Array(4096));
+  // This takes in the CQEs of the first; its pages go to the second.
+  let blocking = "answered";
+  try {
+    io.readSync(region(9), new Uint8Array(4096));
+  } catch (error) {
+    blocking = (error as Error).message;
+  }
+  assert(["answered", "the ring broke"].includes(blocking), blocking);
+  for (const answer of [long, wide]) await assertRejects(() => answer, Error, "the ring broke");
+  assertEquals([io.outstanding, io.closed], [0, true]);
+});
+
+Deno.test("a ring that breaks after a callback closed the client leaves the pool mapped", async () => {
+  await using scratch = await Scratch.create();
+  await using device = BlockDevice.open(scratch.join("file"), { write: true, create: 1 << 20 });
+  const io = new IoClient({ pages: 4, engine: new BrittleRing(128, 512) });
+  const where = { bdev: device, sector: 0, count: 8 };
+  const pages = io.pool.alloc(4);
+  const wide = io.write(Array.from({ length: 20 }, () => where), new Uint8Array(4096));
+  const told = Promise.withResolvers<void>();
+  const closed = new Promise<void>((resolve, reject) => {
+    io.notify(false, [where], pages.subarray(0, 4096), () => {
+      io.pool.free(pages);
+      io.close().then(resolve, reject);
+      told.resolve();
+    }, null);
+  });
+  await told.promise;
+  await assertRejects(() => wide, Error, "the ring broke");
+  await closed;
+  assertEquals(pages.length, 4 * 4096, "the kernel may still use them");
 });
