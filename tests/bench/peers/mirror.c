@@ -8,27 +8,14 @@
  *
  * prints one line of JSON.
  */
-#define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
-#include <liburing.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "peer.h"
 #include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
-#include <time.h>
-#include <unistd.h>
 
 #define MAX_REGIONS 64
-#define MAX_QUEUE_DEPTH 1024
 #define REAP_BATCH 256
-#define FAIL(what, code) (fprintf(stderr, "mirror: %s: %s\n", what, strerror(code)), exit(1))
 
 struct request {
 	unsigned outstanding; /* regions whose completion is still to come */
@@ -37,33 +24,9 @@ struct request {
 	void (*done)(struct request *);
 };
 
-static struct io_uring ring;
 static struct request requests[MAX_QUEUE_DEPTH];
 static struct iovec buffers[MAX_QUEUE_DEPTH];
 static unsigned regions, bytes;
-static uint64_t blocks, operations, failed, seed = 88172645463325252u;
-
-static double now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec * 1e-9;
-}
-
-static double cpu_seconds(void)
-{
-	struct rusage u;
-	getrusage(RUSAGE_SELF, &u);
-	return u.ru_utime.tv_sec + u.ru_stime.tv_sec + (u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6;
-}
-
-static uint64_t random_block(void)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed % blocks;
-}
 
 static void start(struct request *r)
 {
@@ -112,15 +75,6 @@ static void turn(void)
 		}
 		io_uring_cq_advance(&ring, n);
 	}
-}
-
-static void run_for(double seconds)
-{
-	double end = now() + seconds;
-
-	do
-		turn();
-	while (now() < end);
 }
 
 static void open_devices(char **paths)
@@ -186,13 +140,5 @@ int main(int argc, char **argv)
 		start(&requests[i]);
 	}
 
-	run_for(atof(argv[3]));
-	uint64_t operations_before = operations;
-	double cpu_before = cpu_seconds(), before = now();
-	run_for(atof(argv[4]));
-	double seconds = now() - before, cpu = cpu_seconds() - cpu_before;
-
-	printf("{\"operations\":%" PRIu64 ",\"seconds\":%.6f,\"cpuSeconds\":%.6f,\"failed\":%" PRIu64 "}\n",
-	       operations - operations_before, seconds, cpu, failed);
-	return 0; /* what is in flight ends with the process */
+	return measure(turn, atof(argv[3]), atof(argv[4]));
 }

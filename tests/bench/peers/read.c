@@ -7,48 +7,11 @@
  *
  * prints one line of JSON.
  */
-#define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
-#include <liburing.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <time.h>
-#include <unistd.h>
+#include "peer.h"
 
 #define BYTES 4096
-#define MAX_QUEUE_DEPTH 1024
-#define FAIL(what, code) (fprintf(stderr, "read: %s: %s\n", what, strerror(code)), exit(1))
 
-static struct io_uring ring;
 static char *memory;
-static uint64_t blocks, operations, failed, seed = 88172645463325252u;
-
-static double now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec * 1e-9;
-}
-
-static double cpu_seconds(void)
-{
-	struct rusage u;
-	getrusage(RUSAGE_SELF, &u);
-	return u.ru_utime.tv_sec + u.ru_stime.tv_sec + (u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6;
-}
-
-static uint64_t random_block(void)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed % blocks;
-}
 
 static void start(uint64_t buffer)
 {
@@ -83,15 +46,6 @@ static void turn(void)
 	operations += n;
 }
 
-static void run_for(double seconds)
-{
-	double end = now() + seconds;
-
-	do
-		turn();
-	while (now() < end);
-}
-
 int main(int argc, char **argv)
 {
 	unsigned depth = argc == 6 ? (unsigned)atoi(argv[3]) : 0;
@@ -124,13 +78,5 @@ int main(int argc, char **argv)
 	for (unsigned i = 0; i < depth; i++)
 		start(i);
 
-	run_for(atof(argv[4]));
-	uint64_t operations_before = operations;
-	double cpu_before = cpu_seconds(), before = now();
-	run_for(atof(argv[5]));
-	double seconds = now() - before, cpu = cpu_seconds() - cpu_before;
-
-	printf("{\"operations\":%" PRIu64 ",\"seconds\":%.6f,\"cpuSeconds\":%.6f,\"failed\":%" PRIu64 "}\n",
-	       operations - operations_before, seconds, cpu, failed);
-	return 0; /* what is in flight ends with the process */
+	return measure(turn, atof(argv[4]), atof(argv[5]));
 }
