@@ -1,8 +1,8 @@
 /** Closing a client, or its breaking, while requests and callers wait: each is told once, and nothing stays behind. */
 
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { Ring } from "../ffi/ring.ts";
 import { BlockDevice, dmIoAsyncVm, dmIoClient, dmIoGet, dmIoPut, IoClient, pageSize, WRITE } from "../mod.ts";
+import { BreakingRing } from "./support/breaking_ring.ts";
 import { pattern } from "./support/bytes.ts";
 import { settlesWithin, until } from "./support/commands.ts";
 import { NbdDevice } from "./support/nbd.ts";
@@ -123,16 +123,6 @@ Deno.test("close resolves at once for an idle client, however often and with wha
   }
 });
 
-/** A ring that breaks when it is told to. */
-class BreakingRing extends Ring {
-  broken = false;
-
-  override submit(): number {
-    if (this.broken) throw new Error("the ring broke");
-    return super.submit();
-  }
-}
-
 Deno.test("a fault refuses those who wait for pages, and those who ask for some later", () =>
   withFile(async (device) => {
     const ring = new BreakingRing(8);
@@ -142,11 +132,11 @@ Deno.test("a fault refuses those who wait for pages, and those who ask for some 
     const copied = io.write([where], pattern(4096, 1));
     const waiting = [1, 2].map((pages) => io.pool.allocWait(pages));
     const rejected = Promise.allSettled([copied, ...waiting]);
-    ring.broken = true;
-    await assertRejects(() => io.write([where], held), Error, "the ring broke");
+    ring.breaksAt = 0;
+    await assertRejects(() => io.write([where], held), Error, "the ring is broken");
     assert(await settlesWithin(rejected, PATIENCE), "somebody waits for ever");
     assertEquals((await rejected).map(({ status }) => status), ["rejected", "rejected", "rejected"]);
-    refusesAll(io, "the ring broke", Error);
+    refusesAll(io, "the ring is broken", Error);
     const later = assertRejects(async () => void await io.pool.allocWait(1), Error);
     assert(await settlesWithin(later, PATIENCE), "who asks after the fault waits for ever");
     await later;

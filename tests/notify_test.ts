@@ -3,7 +3,7 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { BlockDevice, dmIoAsync, dmIoAsyncBvec, dmIoAsyncVm, dmIoClient, dmIoGet, dmIoPut } from "../mod.ts";
 import { dmIoSyncVm, IoClient, type IoRegion, type Page, pageSize, READ, WRITE } from "../mod.ts";
-import { Ring } from "../ffi/ring.ts";
+import { BreakingRing } from "./support/breaking_ring.ts";
 import { expectSame, pattern } from "./support/bytes.ts";
 import { settlesWithin, until } from "./support/commands.ts";
 import { runProgram } from "./support/program.ts";
@@ -260,23 +260,14 @@ Deno.test("dmIoPut in an fn, and with requests under way, still lets every fn be
     assertThrows(() => dmIoSyncVm(1, [region(0)], READ, new Uint8Array(PAGE), null), Error, "dmIoGet");
   }));
 
-/** A ring whose system call fails for good, as when its file descriptor is gone. */
-class BrokenRing extends Ring {
-  broken = false;
-  override submit(): number {
-    if (this.broken) throw new Error("the ring is broken");
-    return super.submit();
-  }
-}
-
 Deno.test("a ring that breaks tells everybody once, and can still be closed", () =>
   withFile(async (_, region) => {
-    const engine = new BrokenRing(8);
+    const engine = new BreakingRing(8);
     const io = new IoClient({ pages: 8, engine });
     const data = io.pool.alloc(1);
     const calls = new Calls();
     for (let i = 0; i < 4; i++) io.notify(true, [region(i)], data, calls.fn, i);
-    engine.broken = true;
+    engine.breaksAt = 0;
     const answer = io.write([region(5)], data).then(() => "answered", (error: Error) => error.message);
     assert(await settlesWithin(answer, PATIENCE));
     await calls.expect(4);

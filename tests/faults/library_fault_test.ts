@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { Ring } from "../../ffi/ring.ts";
 import { BlockDevice, DmioFault, IoClient } from "../../mod.ts";
+import { BreakingRing } from "../support/breaking_ring.ts";
 import { pattern } from "../support/bytes.ts";
 import { settlesWithin } from "../support/commands.ts";
 import { LoopDevice } from "../support/loop.ts";
@@ -114,13 +115,9 @@ for (const lie of LIES) {
 Deno.test("a ring that the kernel refuses to go on with fails every outstanding request with the cause", async () => {
   await using loop = await LoopDevice.create({ bytes: 1 << 20 });
   using bdev = BlockDevice.open(loop.path, { write: true, direct: true });
-  class Refused extends Ring {
-    override submit(): number {
-      if (this.queued > 0) throw new Error("the ring is broken");
-      return super.submit();
-    }
-  }
-  const io = new IoClient({ engine: new Refused(16), pages: 16 });
+  const ring = new BreakingRing(16);
+  ring.breaksAt = 1;
+  const io = new IoClient({ engine: ring, pages: 16 });
   const write = () => io.write([{ bdev, sector: 0, count: 8 }], pattern(4096, 1));
   await assertRejects(write, Error, "the ring is broken");
   assertThrows(write, Error, "the ring is broken");
@@ -130,20 +127,13 @@ Deno.test("a ring that the kernel refuses to go on with fails every outstanding 
 Deno.test("a ring that broke leaves nobody in the pool's queue to be served later", async () => {
   await using loop = await LoopDevice.create({ bytes: 1 << 20 });
   using bdev = BlockDevice.open(loop.path, { write: true, direct: true });
-  class Breaking extends Ring {
-    broken = false;
-    override submit(): number {
-      if (this.broken) throw new Error("the ring is broken");
-      return super.submit();
-    }
-  }
-  const ring = new Breaking(16);
+  const ring = new BreakingRing(16);
   const io = new IoClient({ engine: ring, pages: 2 });
   const pages = io.pool.alloc(2);
   const region = { bdev, sector: 0, count: 8 };
   const memory = new Uint8Array(4096);
   const waits = assertRejects(() => io.write([region], memory), Error, "broken");
-  ring.broken = true;
+  ring.breaksAt = 0;
   await assertRejects(() => io.read(region, pages), Error, "broken");
   await waits;
   memory.buffer.transfer();
@@ -151,21 +141,12 @@ Deno.test("a ring that broke leaves nobody in the pool's queue to be served late
   assertEquals([bdev.inFlight, io.outstanding], [0, 0]);
 });
 
-/** A ring that fails for good when it is first given many SQEs at once. */
-class BrittleRing extends Ring {
-  #broken = false;
-
-  override submit(): number {
-    if (this.queued < 16 || this.#broken) return super.submit();
-    this.#broken = true;
-    throw new Error("the ring broke");
-  }
-}
-
 Deno.test("a ring that breaks over a copy that waited for pages ends what waits, and is used no more", async () => {
   await using scratch = await Scratch.create();
   await using device = BlockDevice.open(scratch.join("file"), { write: true, create: 1 << 20 });
-  const io = new IoClient({ pages: 4, engine: new BrittleRing(128, 512) });
+  const ring = new BreakingRing(128, 512);
+  ring.breaksAt = 16;
+  const io = new IoClient({ pages: 4, engine: ring });
   const region = (i: number, pages = 1) => ({ bdev: device, sector: i * 8, count: 8 * pages });
   const long = io.write([region(0, 8)], new Uint8Array(8 * 4096));
   const wide = io.write(Array.from({ length: 20 }, (_, i) => region(i)), new Uint8Array(4096));
@@ -176,8 +157,8 @@ Deno.test("a ring that breaks over a copy that waited for pages ends what waits,
   } catch (error) {
     blocking = (error as Error).message;
   }
-  assert(["answered", "the ring broke"].includes(blocking), blocking);
-  for (const answer of [long, wide]) await assertRejects(() => answer, Error, "the ring broke");
+  assert(["answered", "the ring is broken"].includes(blocking), blocking);
+  for (const answer of [long, wide]) await assertRejects(() => answer, Error, "the ring is broken");
   assertEquals([io.outstanding, io.closed], [0, true]);
 });
 
@@ -186,7 +167,9 @@ Deno.test("a ring that breaks after a callback closed the client leaves the pool
   await using nbd = await NbdDevice.create({ delay: 300 });
   await using slow = BlockDevice.open(nbd.path, { direct: true });
   await using device = BlockDevice.open(scratch.join("file"), { write: true, create: 1 << 20 });
-  const io = new IoClient({ pages: 4, engine: new BrittleRing(128, 512) });
+  const ring = new BreakingRing(128, 512);
+  ring.breaksAt = 16;
+  const io = new IoClient({ pages: 4, engine: ring });
   const region = (bdev: BlockDevice) => ({ bdev, sector: 0, count: 8 });
   const kept = io.pool.alloc(1);
   const rest = io.pool.alloc(3);
@@ -198,7 +181,7 @@ Deno.test("a ring that breaks after a callback closed the client leaves the pool
     io.close().then(closed.resolve, closed.reject);
     io.pool.free(rest);
   }, null);
-  for (const answer of [late, wide]) await assertRejects(() => answer, Error, "the ring broke");
+  for (const answer of [late, wide]) await assertRejects(() => answer, Error, "the ring is broken");
   await closed.promise;
   await new Promise((resolve) => setTimeout(resolve, 20));
   assertEquals(kept.length, 4096, "the kernel may still use it");

@@ -1,0 +1,12 @@
+import { Ring } from "../../ffi/ring.ts";
+
+/** A ring that fails for good, as when its file descriptor is gone, when it is told to. */
+export class BreakingRing extends Ring {
+  /** It fails at a submit of so many SQEs or more; 0: at any. */
+  breaksAt = Infinity;
+
+  override submit(): number {
+    if (this.queued >= this.breaksAt) throw new Error("the ring is broken");
+    return super.submit();
+  }
+}
