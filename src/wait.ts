@@ -185,10 +185,11 @@ export class Wait {
       this.#state = TELLING;
       const delivered = this.#hooks.deliver();
       this.#state = RUNNING;
-      if (delivered > 0) {
-        if (this.#closed) return;
+      if (this.#closed) return;
+      if (reaped > 0 || delivered > 0) {
         this.#burst = delivered > 1;
-        // Callbacks may have asked for more; whoever awaits a promise will, in the microtasks that come next.
+        // Callbacks may have asked for more; whoever awaits a promise will, in the microtasks that come next. And a long request comes in
+        // many pieces: others get their turn between them as well.
         this.#justGiven = scheduler.flush();
         if (this.#burst || this.#pending) this.#queue();
         else this.#state = IDLE;
@@ -197,11 +198,6 @@ export class Wait {
       if (!this.#pending) {
         this.#state = IDLE;
         return;
-      }
-      if (reaped > 0) {
-        // A long request comes in many pieces: others get their turn between them as well.
-        scheduler.flush();
-        return this.#queue();
       }
       const now = performance.now();
       const step = began === 0 ? this.#polling.begin() : this.#polling.next(now - began);
