@@ -23,16 +23,16 @@
 
 export { pageSize } from "./ffi/memory.ts";
 export { SystemError } from "./ffi/errno.ts";
-export { BlockDevice, type OpenDevice, type OpenOptions, SECTOR_SIZE } from "./src/device.ts";
-export { type IoRegion, MAX_REGIONS, READ, WRITE } from "./src/region.ts";
-export type { BioVec, IoMemory, Page, PageList } from "./src/memory.ts";
-export type { IoFailure, IoResult } from "./src/result.ts";
-export type { IoNotifyFn } from "./src/request.ts";
+export { BlockDevice, type OpenDevice, type OpenOptions, SECTOR_SIZE } from "./src/device/device.ts";
+export { type IoRegion, MAX_REGIONS, READ, WRITE } from "./src/request/region.ts";
+export type { BioVec, IoMemory, Page, PageList } from "./src/memory/memory.ts";
+export type { IoFailure, IoResult } from "./src/request/result.ts";
+export type { IoNotifyFn } from "./src/request/request.ts";
 export type { IoStats, LatencySummary, SchedulerCounters } from "./src/stats.ts";
-export type { IoOptions } from "./src/deadline.ts";
-export type { Pool } from "./src/pool.ts";
-export type { EngineFeatures } from "./ffi/features.ts";
-export type { Completions, Engine } from "./src/engine.ts";
+export type { IoOptions } from "./src/request/deadline.ts";
+export type { Pool } from "./src/pool/pool.ts";
+export type { EngineFeatures } from "./src/engine/features.ts";
+export type { Completions, Engine } from "./src/engine/engine.ts";
 export { DmioFault } from "./src/fault.ts";
 export { type CloseOptions, IoClient, type IoClientOptions } from "./src/client.ts";
 export {

@@ -1,5 +1,5 @@
 /**
- * Sizes and byte offsets of the C structures that are read and written in memory. `tests/layout_test.ts` compares
+ * Sizes and byte offsets of the C structures that are read and written in memory. `tests/package/layout_test.ts` compares
  * each with what a C compiler says of liburing's and the kernel's headers.
  *
  * A name is the structure, then the field: `sqe.user_data` is `offsetof(struct io_uring_sqe, user_data)`.

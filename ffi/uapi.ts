@@ -1,5 +1,5 @@
 /**
- * Constants of the kernel's and libc's headers under their C names, in one place. `tests/layout_test.ts` compares each
+ * Constants of the kernel's and libc's headers under their C names, in one place. `tests/package/layout_test.ts` compares each
  * with what a C compiler says.
  *
  * @module

@@ -5,17 +5,17 @@
  */
 
 import { ECANCELED } from "../ffi/errno.ts";
-import { Ring } from "../ffi/ring.ts";
-import { arm, checkDeadline, type IoOptions, MAX_TIMEOUT } from "./deadline.ts";
-import { Dispatcher } from "./dispatcher.ts";
-import type { EngineFeatures } from "../ffi/features.ts";
-import type { Engine } from "./engine.ts";
-import type { IoMemory } from "./memory.ts";
-import type { Pool } from "./pool.ts";
-import { describe } from "./describe.ts";
-import type { IoRegion } from "./region.ts";
-import type { IoNotifyFn, Request } from "./request.ts";
-import type { IoResult } from "./result.ts";
+import { Ring } from "./engine/io_uring.ts";
+import { arm, checkDeadline, type IoOptions, MAX_TIMEOUT } from "./request/deadline.ts";
+import { Dispatcher } from "./drive/dispatcher.ts";
+import type { EngineFeatures } from "./engine/features.ts";
+import type { Engine } from "./engine/engine.ts";
+import type { IoMemory } from "./memory/memory.ts";
+import type { Pool } from "./pool/pool.ts";
+import { describe } from "./check.ts";
+import type { IoRegion } from "./request/region.ts";
+import type { IoNotifyFn, Request } from "./request/request.ts";
+import type { IoResult } from "./request/result.ts";
 import type { IoStats } from "./stats.ts";
 
 /** How to make an {@linkcode IoClient}. */

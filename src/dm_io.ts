@@ -6,10 +6,10 @@
 
 import { EIO } from "../ffi/errno.ts";
 import { IoClient } from "./client.ts";
-import type { BioVec, IoMemory, PageList } from "./memory.ts";
-import { describe } from "./describe.ts";
-import { type IoRegion, MAX_REGIONS, READ, WRITE } from "./region.ts";
-import type { IoNotifyFn } from "./request.ts";
+import type { BioVec, IoMemory, PageList } from "./memory/memory.ts";
+import { describe } from "./check.ts";
+import { type IoRegion, MAX_REGIONS, READ, WRITE } from "./request/region.ts";
+import type { IoNotifyFn } from "./request/request.ts";
 
 let client: IoClient | null = null;
 

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { deadline } from "@std/async/deadline";
-import { Ring } from "../../ffi/ring.ts";
+import { Ring } from "../../src/engine/io_uring.ts";
 import { BlockDevice, IoClient } from "../../mod.ts";
 import { expectSame, fillPattern, pattern } from "../support/bytes.ts";
 import { run } from "../support/commands.ts";

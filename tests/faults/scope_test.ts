@@ -1,5 +1,5 @@
 import { assertEquals, assertLessOrEqual, assertRejects, assertThrows } from "@std/assert";
-import { Ring } from "../../ffi/ring.ts";
+import { Ring } from "../../src/engine/io_uring.ts";
 import { BlockDevice, IoClient, SystemError } from "../../mod.ts";
 import { pattern } from "../support/bytes.ts";
 import { until } from "../support/commands.ts";

@@ -6,8 +6,8 @@
  * @module
  */
 
-import type { EngineFeatures } from "../../ffi/features.ts";
-import type { Completions, Engine } from "../../src/engine.ts";
+import type { EngineFeatures } from "../../src/engine/features.ts";
+import type { Completions, Engine } from "../../src/engine/engine.ts";
 import type { Weather } from "./disk.ts";
 import { Files } from "./files.ts";
 import { AddressSpace, type Segment } from "./memory.ts";

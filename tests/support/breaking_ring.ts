@@ -1,4 +1,4 @@
-import { Ring } from "../../ffi/ring.ts";
+import { Ring } from "../../src/engine/io_uring.ts";
 
 /** A ring that fails for good, as when its file descriptor is gone, when it is told to. */
 export class BreakingRing extends Ring {

@@ -1,0 +1,124 @@
+/**
+ * What the scheduler drives: a queue of SQEs, a batch of CQEs, and two ways to wait. The {@linkcode
+ * https://man7.org/linux/man-pages/man7/io_uring.7.html | io_uring} ring is one engine; a seeded simulator,
+ * in the tests, is another.
+ *
+ * @module
+ */
+
+import type { EngineFeatures } from "./features.ts";
+
+/** CQEs copied out of the ring by {@linkcode Engine.reap}: entry `i` of each array belongs together. */
+export interface Completions {
+  /** The low 32 bits of `user_data`, as given to {@linkcode Engine.prepare}. */
+  readonly userData: Uint32Array;
+  /** The high 32 bits of `user_data`. */
+  readonly generation: Uint32Array;
+  /** `cqe.res`: bytes moved, or `-errno`. */
+  readonly result: Int32Array;
+}
+
+/**
+ * A queue of block I/O. All of it is called from one thread, and nothing in it calls back.
+ *
+ * An engine never loses an SQE: what a `submit` did not take stays queued for the next one. The caller keeps
+ * at most {@linkcode Engine.capacity} SQEs between `prepare` and `reap`.
+ */
+export interface Engine {
+  /** How many SQEs may be queued or in flight at once: no more than the completion queue holds. */
+  readonly capacity: number;
+  /** What is in use. */
+  readonly features: EngineFeatures;
+  /** Places in the table of fixed buffers, and in that of files. */
+  readonly tableEntries: number;
+  /** Where `reap` puts what it took. */
+  readonly completions: Completions;
+  /** SQEs that are queued and that the kernel has not taken yet. */
+  readonly queued: number;
+  /** SQEs that can be queued before a `submit` is needed. */
+  readonly room: number;
+
+  /**
+   * Queues one SQE; there must be `room`. The fields are those of `io_uring_prep_rw(3)`.
+   *
+   * @param opcode An `IORING_OP_*` constant.
+   * @param fd The file descriptor, or its index in the file table with `IOSQE_FIXED_FILE`.
+   * @param offsetLow Bits 0 to 31 of the byte offset on the device.
+   * @param offsetHigh Bits 32 to 63.
+   * @param address Address of the memory, exact as a double (Linux keeps user addresses below 2^56; V8 below 2^47).
+   * @param length Bytes.
+   * @param bufferIndex The registered buffer that holds the memory, for the `_FIXED` opcodes; otherwise 0.
+   * @param flags `IOSQE_FIXED_FILE`, and `IOSQE_ASYNC` for a file that could block the submitting thread.
+   * @param userData Comes back in the CQE.
+   * @param generation Comes back in the CQE.
+   */
+  prepare(
+    opcode: number,
+    fd: number,
+    offsetLow: number,
+    offsetHigh: number,
+    address: number,
+    length: number,
+    bufferIndex: number,
+    flags: number,
+    userData: number,
+    generation: number,
+  ): void;
+
+  /** iovecs that {@linkcode Engine.vector} can still hold before a `submit` is needed; with nothing queued, at least 1024. */
+  readonly vectorRoom: number;
+  /**
+   * Adds one iovec to the array under construction; there must be `vectorRoom`. The kernel copies iovecs when it
+   * takes the SQE (`IORING_FEAT_SUBMIT_STABLE`), so the array is free again once the batch is submitted.
+   */
+  vector(address: number, length: number): void;
+  /** As `prepare` with `IORING_OP_READV` or `IORING_OP_WRITEV`, over the iovecs added since the last call. */
+  prepareVectored(
+    opcode: number,
+    fd: number,
+    offsetLow: number,
+    offsetHigh: number,
+    flags: number,
+    userData: number,
+    generation: number,
+  ): void;
+
+  /**
+   * Gives the queued SQEs to the kernel and lets it finish what it can at once; never sleeps.
+   *
+   * @returns How many SQEs it took. Fewer than were queued means: reap, then call again (`EAGAIN`, `EBUSY`,
+   * `EINTR`, or an SQE that the kernel would not start, whose CQE says why).
+   */
+  submit(): number;
+
+  /** Copies CQEs into `completions` and frees their places. @returns How many; 0 when there is none. */
+  reap(): number;
+
+  /**
+   * Submits, then sleeps on this thread until a CQE is there.
+   *
+   * @param timeout Microseconds to sleep at most; may be rounded up, or cut short by a signal. None: no bound.
+   */
+  wait(timeout?: number): void;
+
+  /** Lets the kernel's threads have this core for a moment, if one of them waits for it: for who looks again and again. */
+  relax(): void;
+
+  /** Resolves when a CQE may be there, or at `wake`. One at a time. It holds up the event loop's exit. */
+  waitAsync(): Promise<void>;
+  /** Ends a `waitAsync` that is under way. */
+  wake(): void;
+
+  /**
+   * Puts memory into place `index` of the table of fixed buffers; a `length` of 0 empties the place. SQEs in
+   * flight keep what they name.
+   *
+   * @returns 0, or `-errno` (`-ENOMEM`: more than `RLIMIT_MEMLOCK` allows).
+   */
+  registerBuffer(index: number, address: number, length: number): number;
+  /** Puts a file descriptor into place `index` of the table of files; -1 empties it. @returns 0, or `-errno`. */
+  registerFile(index: number, fd: number): number;
+
+  /** Frees everything. Resolves when no thread waits and no file descriptor is left. After a fault, SQEs may be in flight. */
+  close(): Promise<void>;
+}

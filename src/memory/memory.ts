@@ -1,0 +1,172 @@
+/**
+ * The three kinds of memory, reduced to one list of segments (the "dpages" of drivers/md/dm-io.c).
+ *
+ * @module
+ */
+
+import { addressOf, pageSize } from "../../ffi/memory.ts";
+import { describe } from "../check.ts";
+import type { Arena, Segments } from "./segments.ts";
+import { bufferOf, byteLengthOf, byteOffsetOf } from "./view.ts";
+
+/** One page of memory: a `Uint8Array` of exactly {@linkcode pageSize} bytes. */
+export type Page = Uint8Array;
+
+/** A singly linked list of pages (`struct page_list` in drivers/md/dm-io.h). */
+export interface PageList {
+  /** The rest of the list. */
+  next: PageList | null;
+  /** This page. */
+  page: Page;
+}
+
+/** A piece of one page (`struct bio_vec` in linux/bvec.h, within its page). */
+export interface BioVec {
+  /** The page. */
+  page: Page;
+  /** Bytes from the start of the page. */
+  offset: number;
+  /** Length in bytes, at least 1; `offset + len` is at most the page. */
+  len: number;
+}
+
+/** Memory for a request: one contiguous buffer, a page list with an offset in its first page, or bio vectors. */
+export type IoMemory = Uint8Array | { pageList: PageList; offset?: number } | { bvecs: readonly BioVec[] };
+
+/** Tells which arena an `ArrayBuffer` is, if it is one. */
+export type FindArena = (buffer: ArrayBufferLike) => Arena | null;
+
+/** The most pages of a list that one request follows: 4 GiB of them. A list that goes in a circle has no other end. */
+const MAX_PAGES = 2 ** 20;
+
+/**
+ * Reduces any kind of memory to segments, as far as a request needs it.
+ *
+ * @param memory The memory.
+ * @param need Bytes of the longest region.
+ * @param segments Is filled.
+ * @param findArena Tells which arena an `ArrayBuffer` is.
+ * @throws {TypeError} For what is no memory, or a page that is no page.
+ * @throws {RangeError} For memory shorter than the longest region, an offset outside the first page, a bvec outside its page.
+ */
+export function reduce(memory: IoMemory, need: number, segments: Segments, findArena: FindArena): void {
+  if (memory instanceof Uint8Array) {
+    const length = byteLengthOf(memory);
+    if (length < need) throw tooShort(length, need);
+    if (need > 0) addRun(segments, memory, 0, need, findArena);
+  } else if (typeof memory === "object" && memory !== null && "pageList" in memory) {
+    reducePageList(memory.pageList, memory.offset ?? 0, need, segments, findArena);
+  } else if (typeof memory === "object" && memory !== null && "bvecs" in memory) {
+    reduceBvecs(memory.bvecs, need, segments, findArena);
+  } else {
+    throw new TypeError(
+      `memory is ${describe(memory)}; it must be a Uint8Array, { pageList, offset } or { bvecs }`,
+    );
+  }
+}
+
+function reducePageList(
+  list: PageList,
+  offset: number,
+  need: number,
+  segments: Segments,
+  findArena: FindArena,
+): void {
+  const size = pageSize();
+  if (!Number.isSafeInteger(offset) || offset < 0 || offset >= size) {
+    throw new RangeError(`offset is ${describe(offset)}; it must be an integer from 0 to ${size - 1}`);
+  }
+  let left = need;
+  let from = offset;
+  let index = 0;
+  // A list may be longer than what is asked for, or a circle: it is followed as far as it is needed.
+  for (let node: PageList | null = list; left > 0; node = node.next, index++) {
+    if (node === null) throw tooShort(need - left, need);
+    if (typeof node !== "object") throw new TypeError(`pageList is ${describe(node)}; it must be a PageList`);
+    if (index === MAX_PAGES) {
+      throw new RangeError(`pageList is longer than ${MAX_PAGES} pages, the most that one request follows`);
+    }
+    const { page }: PageList = node;
+    checkPage(page, `pageList page ${index}`);
+    const length = Math.min(size - from, left);
+    addRun(segments, page, from, length, findArena);
+    left -= length;
+    from = 0;
+  }
+}
+
+function reduceBvecs(bvecs: readonly BioVec[], need: number, segments: Segments, findArena: FindArena): void {
+  if (!Array.isArray(bvecs)) {
+    throw new TypeError(`bvecs is ${describe(bvecs)}; it must be an array of BioVec`);
+  }
+  const size = pageSize();
+  let left = need;
+  for (let i = 0; i < bvecs.length; i++) {
+    const bvec: BioVec = bvecs[i]!;
+    if (typeof bvec !== "object" || bvec === null) {
+      throw new TypeError(`bvecs[${i}] is ${describe(bvec)}; it must be { page, offset, len }`);
+    }
+    const { page, offset, len } = bvec;
+    checkPage(page, `bvecs[${i}].page`);
+    const fits = Number.isSafeInteger(offset) && Number.isSafeInteger(len) && offset >= 0 && len >= 1 &&
+      offset + len <= size;
+    if (!fits) {
+      throw new RangeError(
+        `bvecs[${i}]: offset ${describe(offset)} and len ${
+          describe(len)
+        } must be integers within a page of ${size} bytes`,
+      );
+    }
+    const length = Math.min(len, left);
+    if (length > 0) addRun(segments, page, offset, length, findArena);
+    left -= length;
+  }
+  if (left > 0) throw tooShort(need - left, need);
+}
+
+function checkPage(page: Page, name: string): void {
+  if (!(page instanceof Uint8Array)) {
+    throw new TypeError(`${name} is ${describe(page)}; it must be a Uint8Array of one page`);
+  }
+  if (byteLengthOf(page) !== pageSize()) {
+    throw new RangeError(`${name} has ${byteLengthOf(page)} bytes; a page has ${pageSize()}`);
+  }
+}
+
+function addRun(
+  segments: Segments,
+  view: Uint8Array,
+  at: number,
+  length: number,
+  findArena: FindArena,
+): void {
+  const buffer = bufferOf(view);
+  const start = byteOffsetOf(view);
+  const arena = findArena(buffer);
+  if (arena !== null) segments.add(arena, arena.bytes, start + at, length);
+  else segments.add(null, new Uint8Array(buffer, start, byteLengthOf(view)), at, length);
+}
+
+function tooShort(have: number, need: number): RangeError {
+  return new RangeError(`memory holds ${have} bytes; the longest region needs ${need}`);
+}
+
+const sharedArenas = new WeakMap<SharedArrayBuffer, Arena>();
+
+/**
+ * The arena of a `SharedArrayBuffer`: it can be neither detached nor shrunk, so it holds still while it is referenced. An
+ * `ArrayBuffer` has no arena: its owner can transfer it and let it be collected while the kernel still writes there.
+ *
+ * @param buffer Any buffer.
+ * @returns Its arena, or null when it is not shared.
+ */
+export function sharedArena(buffer: ArrayBufferLike): Arena | null {
+  if (!(buffer instanceof SharedArrayBuffer) || buffer.byteLength === 0) return null;
+  let arena = sharedArenas.get(buffer);
+  if (arena === undefined) {
+    const bytes = new Uint8Array(buffer);
+    arena = { address: addressOf(Deno.UnsafePointer.of(bytes)), bytes, index: -1 };
+    sharedArenas.set(buffer, arena);
+  }
+  return arena;
+}

@@ -1,0 +1,381 @@
+/**
+ * The pool's pages: which are free, whose they are, who waits for some.
+ *
+ * @module
+ */
+
+import { ENOMEM, SystemError } from "../../ffi/errno.ts";
+import { pageSize, physicalPages } from "../../ffi/memory.ts";
+import { memlockAdvice } from "../engine/setup.ts";
+import { ALLOCATED, Chunk, LENT, type PageUse } from "./chunk.ts";
+import type { Engine } from "../engine/engine.ts";
+import type { PageList } from "../memory/memory.ts";
+import type { Segments } from "../memory/segments.ts";
+import { PageQueue, type PageWaiter } from "./page_queue.ts";
+import type { Pool } from "./pool.ts";
+import { describe } from "../check.ts";
+import { bufferOf, byteLengthOf, byteOffsetOf } from "../memory/view.ts";
+
+/** The kernel registers at most 1 GiB as one buffer. */
+const CHUNK_BYTES = 2 ** 30;
+
+/** The pages of one client. `src/pool/pool.ts` says what its public members promise. */
+export class PagePool implements Pool {
+  readonly #engine: Engine;
+  readonly #page: number = pageSize();
+  readonly #chunks: Chunk[] = [];
+  readonly #lost: Chunk[] = [];
+  readonly #byBuffer = new Map<ArrayBufferLike, Chunk>();
+  readonly #places: number[] = [];
+  readonly #queue = new PageQueue();
+  #pages = 0;
+  #free = 0;
+  // Pages that were put while in use: the next ones that come free go back to the system instead.
+  #owed = 0;
+  #refusal: Error | null = null;
+  #halted = false;
+  #settling = false;
+  // Whether somebody waits for pages as such: nobody overtakes them.
+  #short = false;
+
+  /** @param engine Whose table of fixed buffers the pages go into. */
+  constructor(engine: Engine) {
+    this.#engine = engine;
+    if (engine.features.fixedBuffers) {
+      for (let place = engine.tableEntries - 1; place >= 0; place--) this.#places.push(place);
+    }
+  }
+
+  get pages(): number {
+    return this.#pages;
+  }
+
+  get available(): number {
+    return Math.max(0, this.#free - this.#owed);
+  }
+
+  get(pages: number): void {
+    this.#assertOpen();
+    // The kernel would give page by page until nothing is left for anybody.
+    checkCount(pages, 0, physicalPages() - this.#pages, "what this machine has besides");
+    const made: Chunk[] = [];
+    const most = CHUNK_BYTES / this.#page;
+    try {
+      for (let left = pages; left > 0; left -= most) made.push(this.#makeChunk(Math.min(left, most), pages));
+    } catch (error) {
+      for (const chunk of made) this.#unmake(chunk);
+      throw error;
+    }
+    for (const chunk of made) {
+      this.#chunks.push(chunk);
+      this.#byBuffer.set(chunk.buffer, chunk);
+      this.#free += chunk.pages;
+    }
+    this.#pages += pages;
+    this.serve();
+  }
+
+  put(pages: number): void {
+    this.#assertOpen();
+    checkCount(pages, 0, this.#pages);
+    this.#pages -= pages;
+    this.#owed += pages;
+    this.serve();
+  }
+
+  alloc(pages: number): Uint8Array {
+    this.#checkRun(pages);
+    const view = this.#short ? null : this.#take(pages);
+    if (view === null) throw this.#exhausted(pages, "adjacent ");
+    return view;
+  }
+
+  allocWait(pages: number): Promise<Uint8Array> {
+    this.#checkRun(pages);
+    const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
+    this.wait({
+      key: this,
+      waiting: true,
+      take: () => {
+        const view = this.#take(pages);
+        if (view !== null) resolve(view);
+        else if (pages > this.#longestRun()) reject(this.#tooFew(pages));
+        else return "short";
+        return "served";
+      },
+      refuse: reject,
+    });
+    return promise;
+  }
+
+  allocList(pages: number): PageList {
+    this.#assertOpen();
+    checkCount(pages, 1, this.#pages);
+    if (pages > this.available || this.#short) throw this.#exhausted(pages, "");
+    // Adjacent pages, in order, go to the device as one run; so a run is looked for first.
+    const run = this.#take(pages);
+    let list: PageList | null = null;
+    for (let i = pages - 1; i >= 0; i--) {
+      const page = run?.subarray(i * this.#page, (i + 1) * this.#page) ?? this.#take(1);
+      if (page === null) {
+        if (list !== null) this.free(list);
+        throw this.#exhausted(pages, "");
+      }
+      list = { next: list, page };
+    }
+    return list!;
+  }
+
+  free(memory: Uint8Array | PageList): void {
+    const runs = this.#viewsOf(memory).map((view) => this.#run(view));
+    // Only a list can name a page twice; each view of it is one page.
+    const pages = new Set(runs.map(({ chunk, first }) => chunk.address + first * this.#page));
+    if (pages.size !== runs.length) throw new TypeError("memory names a page of the pool twice");
+    for (const { chunk, first, count } of runs) this.#free += chunk.release(first, count);
+    this.serve();
+  }
+
+  /** The chunk that an `ArrayBuffer` is, or null. */
+  chunkOf(buffer: ArrayBufferLike): Chunk | null {
+    return this.#byBuffer.get(buffer) ?? null;
+  }
+
+  /**
+   * Keeps the pages under some segments until `unpin`.
+   *
+   * @throws {TypeError} When one of them is not allocated: it was freed before the request was made.
+   */
+  pin(segments: Segments): void {
+    for (let i = 0; i < segments.count; i++) {
+      const chunk = segments.arena[i];
+      if (chunk instanceof Chunk && !chunk.owns(segments.at[i]!, segments.length[i]!)) {
+        throw new TypeError("memory lies in pages of the pool that were freed");
+      }
+    }
+    for (let i = 0; i < segments.count; i++) {
+      const chunk = segments.arena[i];
+      if (chunk instanceof Chunk) chunk.pin(segments.at[i]!, segments.length[i]!);
+    }
+  }
+
+  /** Undoes one `pin`. */
+  unpin(segments: Segments): void {
+    let freed = 0;
+    for (let i = 0; i < segments.count; i++) {
+      const chunk = segments.arena[i];
+      if (!(chunk instanceof Chunk)) continue;
+      const free = chunk.unpin(segments.at[i]!, segments.length[i]!);
+      if (free > 0 && !this.#lost.includes(chunk)) freed += free;
+    }
+    if (freed === 0) return;
+    this.#free += freed;
+    this.serve();
+  }
+
+  /** Takes up to `most` free pages as segments, adjacent ones if there are. @returns How many. */
+  takeInto(segments: Segments, most: number): number {
+    const count = Math.min(most, this.available);
+    const run = count > 0 ? this.#find(count, LENT) : null;
+    if (run !== null) {
+      segments.add(run.chunk, run.chunk.bytes, run.first * this.#page, count * this.#page);
+      return count;
+    }
+    for (let taken = 0; taken < count; taken++) {
+      const page = this.#find(1, LENT);
+      if (page === null) return taken;
+      segments.add(page.chunk, page.chunk.bytes, page.first * this.#page, this.#page);
+    }
+    return count;
+  }
+
+  /** Gives back what `takeInto` took. */
+  giveBack(segments: Segments): void {
+    for (let i = 0; i < segments.count; i++) {
+      const chunk = segments.arena[i] as Chunk;
+      const free = chunk.release(segments.at[i]! / this.#page, segments.length[i]! / this.#page);
+      if (!this.#lost.includes(chunk)) this.#free += free;
+    }
+    this.serve();
+  }
+
+  /** How many wait for pages. */
+  get waiting(): number {
+    return this.#queue.size;
+  }
+
+  /** Queues somebody for pages; it is served at once if pages are there and nobody waits. */
+  wait(waiter: PageWaiter): void {
+    this.#queue.add(waiter);
+    this.serve();
+  }
+
+  /** Brings the pool to rest: owed pages go back to the system, then those who wait are served in order. */
+  serve(): void {
+    if (this.#settling || this.#halted) return;
+    this.#settling = true;
+    try {
+      this.#repay();
+      this.#short = this.#queue.serve();
+    } finally {
+      this.#settling = false;
+    }
+  }
+
+  /** Refuses those who wait, and may be refused, and all who ask from here on. */
+  refuse(error: Error): void {
+    this.#refusal = error;
+    for (const waiter of this.#queue.removeRefusable()) waiter.refuse!(error);
+    this.serve();
+  }
+
+  /** Serves nobody any more: the ring broke, and nothing is trusted. Pages stay mapped, as the kernel may still use them. */
+  halt(error: Error): void {
+    this.#halted = true;
+    this.refuse(error);
+  }
+
+  /** Frees all pages, whoever has them: views of them have length 0 from here on. Nothing may be in flight. */
+  close(): void {
+    this.#halted = true;
+    for (const chunk of [...this.#chunks.splice(0), ...this.#lost.splice(0)]) chunk.dispose();
+    this.#byBuffer.clear();
+    this.#pages = this.#free = this.#owed = 0;
+  }
+
+  // The newest chunks go first: dmIoPut usually undoes the last dmIoGet.
+  #repay(): void {
+    for (let i = this.#chunks.length - 1; i >= 0 && this.#owed > 0; i--) {
+      const chunk = this.#chunks[i]!;
+      const cut = chunk.cut(this.#owed);
+      this.#owed -= cut;
+      this.#free -= cut;
+      if (chunk.pages === 0) {
+        this.#chunks.splice(i, 1);
+        this.#byBuffer.delete(chunk.buffer);
+        this.#unmake(chunk);
+      }
+    }
+  }
+
+  #makeChunk(pages: number, asked: number): Chunk {
+    const chunk = new Chunk(this.#engine, this.#places.pop() ?? -1, pages);
+    const refused = chunk.register();
+    if (refused === 0) return chunk;
+    this.#unmake(chunk);
+    const advice = refused === -ENOMEM ? memlockAdvice() : "the kernel refused them as a fixed buffer";
+    throw new SystemError(
+      "io_uring_register",
+      -refused,
+      `no ${asked} more pages for a pool of ${this.#pages}. ${advice}`,
+    );
+  }
+
+  #unmake(chunk: Chunk): void {
+    if (chunk.place >= 0) this.#places.push(chunk.place);
+    chunk.dispose();
+  }
+
+  #find(pages: number, state: PageUse = ALLOCATED): { chunk: Chunk; first: number } | null {
+    if (pages > this.available) return null;
+    for (const chunk of this.#chunks) {
+      if (chunk.lost) {
+        this.#lose(chunk);
+        return this.#find(pages, state);
+      }
+      const first = chunk.allocate(pages, state);
+      if (first < 0) continue;
+      this.#free -= pages;
+      return { chunk, first };
+    }
+    return null;
+  }
+
+  // Somebody transferred the chunk's memory away: it stays mapped, and is handed out no more.
+  #lose(chunk: Chunk): void {
+    this.#chunks.splice(this.#chunks.indexOf(chunk), 1);
+    this.#lost.push(chunk);
+    this.#pages -= chunk.pages;
+    this.#free -= chunk.free;
+  }
+
+  #take(pages: number): Uint8Array | null {
+    const found = this.#find(pages);
+    if (found === null) return null;
+    return new Uint8Array(found.chunk.buffer, found.first * this.#page, pages * this.#page);
+  }
+
+  #viewsOf(memory: Uint8Array | PageList): Uint8Array[] {
+    if (memory instanceof Uint8Array) return [memory];
+    const views: Uint8Array[] = [];
+    let node: PageList | null = memory;
+    do {
+      const { page, next }: Partial<PageList> = typeof node === "object" && node !== null ? node : {};
+      if (!(page instanceof Uint8Array) || byteLengthOf(page) !== this.#page) {
+        throw new TypeError(
+          `memory is ${describe(node)}; it must be a Uint8Array or a PageList of single pages`,
+        );
+      }
+      views.push(page);
+      node = next ?? null;
+      // A list that is longer than the pool goes round in a circle.
+    } while (node !== null && views.length <= this.#pages + this.#owed);
+    return views;
+  }
+
+  // The allocated pages that a view covers whole.
+  #run(view: Uint8Array): { chunk: Chunk; first: number; count: number } {
+    const chunk = this.chunkOf(bufferOf(view));
+    if (chunk === null) {
+      throw new TypeError(`memory is ${describe(view)}, and not of this pool (or its pages are gone)`);
+    }
+    const start = byteOffsetOf(view);
+    const length = byteLengthOf(view);
+    const first = start / this.#page;
+    const count = length / this.#page;
+    if (!Number.isInteger(first) || !Number.isInteger(count) || count === 0) {
+      throw new TypeError(
+        `memory begins at byte ${start} and has ${length} bytes; only whole pages can be freed`,
+      );
+    }
+    if (!chunk.isAllocated(first, count)) {
+      throw new TypeError("memory was freed before, wholly or in part");
+    }
+    return { chunk, first, count };
+  }
+
+  #longestRun(): number {
+    return this.#chunks.reduce((most, chunk) => Math.max(most, chunk.pages), 0);
+  }
+
+  #checkRun(pages: number): void {
+    this.#assertOpen();
+    checkCount(pages, 1, this.#pages);
+    if (pages > this.#longestRun()) throw this.#tooFew(pages);
+  }
+
+  #tooFew(pages: number): RangeError {
+    return new RangeError(
+      `pages is ${pages}; the pool of ${this.#pages} pages holds at most ${this.#longestRun()} adjacent ones. ` +
+        `pool.get(${pages}) adds as many`,
+    );
+  }
+
+  #exhausted(pages: number, adjacent: string): RangeError {
+    const queue = !this.#short ? "" : ` and ${this.#queue.size} callers wait for pages`;
+    return new RangeError(
+      `no ${pages} ${adjacent}pages of the pool are free: ${this.available} of ${this.#pages} are${queue}. ` +
+        "Free some, add some with pool.get, or await pool.allocWait",
+    );
+  }
+
+  #assertOpen(): void {
+    if (this.#refusal !== null) throw this.#refusal;
+  }
+}
+
+function checkCount(pages: number, least: number, most: number, whose = "what the pool holds"): void {
+  if (Number.isSafeInteger(pages) && pages >= least && pages <= most) return;
+  throw new RangeError(
+    `pages is ${describe(pages)}; it must be an integer from ${least} to ${most}, ${whose}`,
+  );
+}

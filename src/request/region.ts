@@ -1,0 +1,104 @@
+/**
+ * Regions: where on which device, and what a caller may ask for.
+ *
+ * @module
+ */
+
+import { describe } from "../check.ts";
+import { BlockDevice, SECTOR_SIZE } from "../device/device.ts";
+
+/** The most regions one request may name: one error bit each (`BITS_PER_LONG` in drivers/md/dm-io.c). */
+export const MAX_REGIONS = 64;
+
+/** `rw`: fill memory from one region. */
+export const READ = 0;
+/** `rw`: write memory to each region. */
+export const WRITE = 1;
+
+/** A run of sectors on a device (`struct dm_io_region`). */
+export interface IoRegion {
+  /** The device. */
+  bdev: BlockDevice;
+  /** The first sector, of 512 bytes. */
+  sector: number;
+  /** How many sectors. A region of 0 sectors is skipped. */
+  count: number;
+}
+
+/** Takes regions that were checked. */
+export interface RegionSink {
+  /** Takes one. */
+  addRegion(bdev: BlockDevice, sector: number, count: number): void;
+}
+
+/**
+ * Checks regions before any I/O.
+ *
+ * @param where The regions. Each property is read once, so that what was checked is what is used.
+ * @param write Whether they are to be written.
+ * @param request Is given each region that was checked.
+ * @returns Bytes of the longest region.
+ * @throws {TypeError} For what is no region, a closed device, or one that was not opened for writing.
+ * @throws {RangeError} For no region or more than 64, a sector or count that is no sector number, past the device's end, or off
+ * the logical blocks of a direct device.
+ */
+export function checkRegions(
+  where: readonly IoRegion[],
+  write: boolean,
+  request: RegionSink,
+): number {
+  if (!Array.isArray(where)) throw new TypeError(`regions is ${describe(where)}; it must be an array`);
+  const { length } = where;
+  if (length < 1 || length > MAX_REGIONS) {
+    throw new RangeError(`regions holds ${length} regions; a request takes 1 to ${MAX_REGIONS}`);
+  }
+  if (!write && length > 1) {
+    throw new RangeError(`regions holds ${length} regions; a read takes 1, as its memory can hold only one`);
+  }
+  let longest = 0;
+  for (let i = 0; i < length; i++) {
+    const region = where[i]!;
+    if (typeof region !== "object" || region === null) {
+      throw new TypeError(`regions[${i}] is ${describe(region)}; it must be { bdev, sector, count }`);
+    }
+    const { bdev, sector, count } = region;
+    checkRegion(bdev, sector, count, i, write);
+    request.addRegion(bdev, sector, count);
+    if (count > longest) longest = count;
+  }
+  return longest * SECTOR_SIZE;
+}
+
+function checkRegion(bdev: BlockDevice, sector: number, count: number, i: number, write: boolean): void {
+  if (!(bdev instanceof BlockDevice)) {
+    throw new TypeError(`regions[${i}].bdev is ${describe(bdev)}; it must be a BlockDevice`);
+  }
+  if (bdev.closed) throw new TypeError(`regions[${i}].bdev is ${bdev.path}, which is closed`);
+  if (write && !bdev.writable) {
+    throw new TypeError(
+      `regions[${i}].bdev is ${bdev.path}, which is open for reading only; open it with write: true`,
+    );
+  }
+  checkSectors(sector, i, "sector", bdev.sectors);
+  checkSectors(count, i, "count", bdev.sectors);
+  if (sector + count > bdev.sectors) {
+    throw new RangeError(
+      `regions[${i}]: sector ${sector} and count ${count} end at ${
+        sector + count
+      }; ${bdev.path} has ${bdev.sectors} sectors`,
+    );
+  }
+  const block = bdev.logicalBlockSize / SECTOR_SIZE;
+  if (bdev.direct && block > 1 && (sector % block !== 0 || count % block !== 0)) {
+    throw new RangeError(
+      `regions[${i}]: sector ${sector} or count ${count} is no multiple of ${block} sectors, the logical block of ` +
+        `${bdev.path}, which is open for direct I/O`,
+    );
+  }
+}
+
+function checkSectors(value: number, i: number, name: string, bound: number): void {
+  if (Number.isSafeInteger(value) && value >= 0) return;
+  const message = `regions[${i}].${name} is ${describe(value)}; it must be an integer from 0 to ${bound}`;
+  throw typeof value === "number" ? new RangeError(message) : new TypeError(message);
+}

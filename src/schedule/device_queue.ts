@@ -1,0 +1,64 @@
+/**
+ * Lanes: what waits and what is in flight for one device of one client.
+ *
+ * @module
+ */
+
+import type { BlockDevice } from "../device/device.ts";
+import type { RegionIo } from "../request/request.ts";
+
+/** The regions that wait for one device, in the order in which they were asked for. */
+export class Lane {
+  /** SQEs in flight for the device. */
+  inFlight = 0;
+  /** Pool pages that stand in for the memory of requests that name the device. */
+  bouncePages = 0;
+  /** Whether it is in the scheduler's round. */
+  ready = false;
+  /** The first region with something left to issue. */
+  head: RegionIo | null = null;
+  #tail: RegionIo | null = null;
+
+  /**
+   * @param device The device.
+   * @param fd Its file descriptor, or its place in the table of files.
+   * @param flags `IOSQE_*` flags of its SQEs; one of them says which of the two `fd` is.
+   * @param forget Ends what the lane asked of its device.
+   */
+  constructor(
+    readonly device: BlockDevice,
+    readonly fd: number,
+    readonly flags: number,
+    readonly forget: () => void,
+  ) {}
+
+  /** Queues a region. */
+  push(region: RegionIo): void {
+    region.next = null;
+    if (this.#tail === null) this.head = region;
+    else this.#tail.next = region;
+    this.#tail = region;
+  }
+
+  /** Drops the first region from the queue: all of it was issued. */
+  shift(): void {
+    const first = this.head!;
+    this.head = first.next;
+    if (this.head === null) this.#tail = null;
+    first.next = null;
+  }
+
+  /** Drops a region from the queue, wherever it is. @returns Whether it was there. */
+  remove(region: RegionIo): boolean {
+    let before: RegionIo | null = null;
+    for (let one = this.head; one !== null; before = one, one = one.next) {
+      if (one !== region) continue;
+      if (before === null) this.head = one.next;
+      else before.next = one.next;
+      if (one.next === null) this.#tail = before;
+      one.next = null;
+      return true;
+    }
+    return false;
+  }
+}

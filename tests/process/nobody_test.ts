@@ -1,0 +1,172 @@
+/** A user without rights or capabilities: what works on files, and what the limit of locked memory does. */
+
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { type AsNobodyOptions, runAsNobody } from "../support/as_nobody.ts";
+
+const KIB = 1 << 10;
+const MIB = 1 << 20;
+
+// Writes a pattern in each form to a file and reads it back; prints "same" when every byte came back.
+const TRANSFER = `
+import { BlockDevice, IoClient, SystemError } from "./mod.ts";
+
+function filled(data: Uint8Array, seed: number): Uint8Array {
+  for (let i = 0; i < data.length; i++) data[i] = (i * 31 + (i >> 9) + seed) & 255;
+  return data;
+}
+const same = (a: Uint8Array, b: Uint8Array) => a.length === b.length && a.every((byte, i) => byte === b[i]);
+
+async function transfer(io: IoClient, data: Uint8Array, name: string): Promise<string> {
+  const got = new Uint8Array(data.length);
+  await using file = BlockDevice.open(name, { write: true, create: 2 * data.length + 512 });
+  const region = { bdev: file, sector: 1, count: data.length / 512 };
+  filled(data, 1);
+  const bits = [io.writeSync([region], data).errorBits, io.readSync(region, got).errorBits];
+  let good = same(got, data);
+  filled(data, 2);
+  bits.push((await io.write([region], data)).errorBits, (await io.read(region, got)).errorBits);
+  good &&= same(got, data) && same(Deno.readFileSync(name).subarray(512, 512 + data.length), data);
+  return (good ? "same" : "different") + ", bits " + bits;
+}
+
+function failure(act: () => unknown): string {
+  try {
+    act();
+    return "no error";
+  } catch (error) {
+    return error instanceof SystemError ? JSON.stringify([error.code, error.syscall, error.message]) : "other " + error;
+  }
+}
+`;
+
+/** Runs a program after `TRANSFER` that prints lines, and returns them. */
+async function lines(body: string, options: Omit<AsNobodyOptions, "source">): Promise<string[]> {
+  const { code, stdout, stderr } = await runAsNobody({ source: TRANSFER + body, ...options });
+  assertEquals(code, 0, stderr);
+  return stdout.trim().split("\n");
+}
+
+/** Checks what a {@linkcode SystemError} says of the limit. */
+function expectLimit(line: string | undefined, syscall: string, kibibytes: number): void {
+  assertMatch(line ?? "", /^\["ENOMEM"/);
+  const [, failed, message] = JSON.parse(line!) as string[];
+  assertEquals(failed, syscall);
+  assertStringIncludes(message!, `RLIMIT_MEMLOCK, which is ${kibibytes} KiB`);
+  for (const wayOut of ["ulimit -l", "/etc/security/limits.conf", "LimitMEMLOCK=", "CAP_IPC_LOCK"]) {
+    assertStringIncludes(message!, wayOut);
+  }
+}
+
+Deno.test("without rights, and with 8 MiB of lockable memory, the default client does I/O on files", async () => {
+  const found = await lines(
+    `
+await using io = new IoClient();
+console.log(io.pool.pages + " pages, fixed " + io.features.fixedBuffers);
+console.log(await transfer(io, io.pool.alloc(512), "pages.img"));
+console.log(await transfer(io, new Uint8Array(1 << 20), "copied.img"));
+console.log(await transfer(io, new Uint8Array(new SharedArrayBuffer(1 << 20)), "shared.img"));
+console.log(Deno.uid() !== 0);`,
+    { memlock: 8 * MIB },
+  );
+  const good = "same, bits 0,0,0,0";
+  assertEquals(found, ["1024 pages, fixed true", good, good, good, "true"]);
+});
+
+Deno.test("a pool above the limit throws what the limit is and how to raise it, and the client works on", async () => {
+  const found = await lines(
+    `
+await using io = new IoClient();
+const held = io.pool.alloc(8).fill(0x5a);
+console.log(failure(() => io.pool.get(4096)));
+console.log(io.pool.pages + " " + io.pool.available + " " + held.every((byte) => byte === 0x5a));
+console.log(await transfer(io, held, "held.img"));
+console.log(await transfer(io, io.pool.alloc(256), "fresh.img"));
+io.pool.get(16);
+console.log(io.pool.pages);`,
+    { memlock: 8 * MIB },
+  );
+  expectLimit(found[0], "io_uring_register", 8192);
+  assertStringIncludes(found[0]!, "no 4096 more pages for a pool of 1024");
+  const good = "same, bits 0,0,0,0";
+  assertEquals(found.slice(1), ["1024 1016 true", good, good, "1040"]);
+});
+
+Deno.test("a client whose pool is above the limit is not made, and the next, smaller one is", async () => {
+  const found = await lines(
+    `
+// Each failure must give back what it took: kept pools would soon be above the limit themselves.
+const failures = new Set<string>();
+for (let i = 0; i < 8; i++) failures.add(failure(() => new IoClient({ pages: 4096 })));
+console.log(failures.size);
+console.log([...failures][0]);
+await using io = new IoClient();
+console.log(await transfer(io, io.pool.alloc(256), "next.img"));`,
+    { memlock: 8 * MIB },
+  );
+  assertEquals(found[0], "1");
+  expectLimit(found[1], "io_uring_register", 8192);
+  assertEquals(found[2], "same, bits 0,0,0,0");
+});
+
+Deno.test("pages that are put may be locked again by others", async () => {
+  const found = await lines(
+    `
+await using io = new IoClient({ pages: 0 });
+for (let i = 0; i < 20; i++) {
+  io.pool.get(1536);
+  io.pool.put(1536);
+}
+io.pool.get(512);
+console.log(await transfer(io, io.pool.alloc(256), "again.img"));`,
+    { memlock: 8 * MIB },
+  );
+  assertEquals(found, ["same, bits 0,0,0,0"]);
+});
+
+Deno.test("with 64 KiB of lockable memory the default pool is refused, and a small one works", async () => {
+  const found = await lines(
+    `
+console.log(failure(() => new IoClient()));
+await using io = new IoClient({ pages: 8, queueDepth: 8 });
+console.log(await transfer(io, io.pool.alloc(4), "small.img"));`,
+    { memlock: 64 * KIB },
+  );
+  expectLimit(found[0], "io_uring_register", 64);
+  assertEquals(found[1], "same, bits 0,0,0,0");
+});
+
+Deno.test("when not even the ring may be locked, the error says so and how to raise the limit", async () => {
+  const found = await lines(
+    `
+console.log(failure(() => new IoClient({ queueDepth: 4096 })));
+console.log(failure(() => new IoClient({ pages: 0, queueDepth: 4096 })));`,
+    { memlock: 64 * KIB },
+  );
+  for (const line of found) {
+    expectLimit(line, "io_uring_setup", 64);
+    assertStringIncludes(line, "a ring of 4096 entries");
+  }
+});
+
+Deno.test("without a file descriptor left, the error says what was to be made", async () => {
+  const found = await lines(
+    `
+const open: Deno.FsFile[] = [];
+const client = new IoClient({ pages: 4 }); // what it takes to load the libraries is loaded
+await client.close();
+try {
+  for (;;) open.push(Deno.openSync("/dev/null"));
+} catch { /* none is left */ }
+const errors = [failure(() => new IoClient({ pages: 4 }))];
+open.pop()!.close(); // one: enough for the ring, not for the eventfd beside it
+errors.push(failure(() => new IoClient({ pages: 4 })));
+for (const file of open) file.close();
+for (const line of errors) console.log(line);
+await using io = new IoClient({ pages: 8 });
+console.log(await transfer(io, io.pool.alloc(4), "after.img"));`,
+    { memlock: 8 * MIB, limits: ["--nofile=64:64"] },
+  );
+  assertMatch(found[0]!, /^\["EMFILE","io_uring_setup"/);
+  assertMatch(found[1]!, /^\["EMFILE","eventfd".*ulimit -n/);
+  assertEquals(found[2], "same, bits 0,0,0,0");
+});
