@@ -5,7 +5,7 @@
  */
 
 import { ECANCELED } from "../ffi/errno.ts";
-import { Ring } from "./engine/io_uring.ts";
+import { IoUring } from "./engine/io_uring.ts";
 import { arm, checkDeadline, type IoOptions, MAX_TIMEOUT } from "./request/deadline.ts";
 import { Dispatcher } from "./drive/dispatcher.ts";
 import type { EngineFeatures } from "./engine/features.ts";
@@ -81,7 +81,7 @@ export class IoClient implements AsyncDisposable {
     const { pages = 1024, queueDepth = 128, poll = true } = options;
     checkOption("queueDepth", queueDepth, 1, MAX_QUEUE_DEPTH);
     checkOption("pages", pages, 0, Number.MAX_SAFE_INTEGER);
-    this.#engine = options.engine ?? new Ring(queueDepth, queueDepth * FULL_DEVICES);
+    this.#engine = options.engine ?? new IoUring(queueDepth, queueDepth * FULL_DEVICES);
     this.#dispatcher = new Dispatcher(this.#engine, queueDepth, poll);
     this.pool = this.#dispatcher.pool;
     try {

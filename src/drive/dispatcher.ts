@@ -14,10 +14,10 @@ import { checkRegions, type IoRegion } from "../request/region.ts";
 import { type IoNotifyFn, Request } from "../request/request.ts";
 import type { IoResult } from "../request/result.ts";
 import { DmioFault } from "../fault.ts";
-import { Roster } from "../request/request_set.ts";
+import { RequestSet } from "../request/request_set.ts";
 import { Scheduler } from "../schedule/scheduler.ts";
 import { Histogram, type IoStats } from "../stats.ts";
-import { Wait } from "./driver.ts";
+import { Driver } from "./driver.ts";
 
 /** Requests that a broken ring left with the kernel: their memory is held for good, as nobody learns when it is done with. */
 const ORPHANS = new Set<Request>();
@@ -29,12 +29,12 @@ export class Dispatcher {
 
   readonly #engine: Engine;
   readonly #scheduler: Scheduler;
-  readonly #wait: Wait;
+  readonly #wait: Driver;
   readonly #findArena: FindArena;
   readonly #bounceHooks: BounceHooks;
   readonly #latency = new Histogram();
   readonly #spare: Request[] = [];
-  readonly #outstanding = new Roster();
+  readonly #outstanding = new RequestSet();
   // Requests to be answered. Two arrays take turns, and keep their length, so that nothing is allocated for each batch.
   #due: Request[] = [];
   #dueCount = 0;
@@ -56,7 +56,7 @@ export class Dispatcher {
     this.pool = new PagePool(engine);
     this.#scheduler = new Scheduler(engine, queueDepth, (request) => this.#finished(request));
     this.#findArena = (buffer) => this.pool.chunkOf(buffer) ?? sharedArena(buffer);
-    this.#wait = new Wait(engine, this.#scheduler, {
+    this.#wait = new Driver(engine, this.#scheduler, {
       due: () => this.#dueCount,
       deliver: () => this.#deliver(),
       fault: (error) => this.#break(error),

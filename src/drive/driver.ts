@@ -7,7 +7,7 @@
 
 import type { Engine } from "../engine/engine.ts";
 import { Polling, SLEEP, SPIN, SPIN_LIMIT } from "./polling.ts";
-import { Rivals } from "./spin_or_sleep.ts";
+import { SpinOrSleep } from "./spin_or_sleep.ts";
 import type { Scheduler } from "../schedule/scheduler.ts";
 
 /** How long to nap at most, in microseconds. */
@@ -42,7 +42,7 @@ export interface WaitHooks {
 }
 
 /** Runs the scheduler of one client. */
-export class Wait {
+export class Driver {
   /** The time when requests last came or were answered, in milliseconds: asked for once a batch. */
   clock = 0;
   /** How often it went to sleep. */
@@ -54,7 +54,7 @@ export class Wait {
   readonly #polling: Polling;
   readonly #spins: boolean;
   // Whether a blocking call had better sleep at once or look first depends on which core the kernel's thread runs.
-  readonly #rivals = new Rivals();
+  readonly #rivals = new SpinOrSleep();
   #state = IDLE;
   #closed = false;
   // Answers were just handed out: those who got them are about to ask again, all in one batch.

@@ -12,7 +12,7 @@ const TRIAL = 4;
 const WEIGHT = 1 / 8;
 
 /** Learns by trial which of two ways takes less time. */
-export class Rivals {
+export class SpinOrSleep {
   #first = 0;
   #second = 0;
   #turn = 0;

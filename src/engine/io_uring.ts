@@ -47,7 +47,7 @@ const SQE_WORDS = io_uring_sqe.size / 4;
 const CQE_WORDS = io_uring_cqe.size / 4;
 
 /** An io_uring of one thread. `src/engine/engine.ts` says what each member promises. */
-export class Ring {
+export class IoUring {
   /** The most SQEs queued or in flight: as many as the completion queue holds. */
   readonly capacity: number;
   /** What is in use. */

@@ -6,7 +6,7 @@
 
 import { errnoName } from "../../ffi/errno.ts";
 import type { Bounce } from "../memory/bounce.ts";
-import type { Lane } from "../schedule/device_queue.ts";
+import type { DeviceQueue } from "../schedule/device_queue.ts";
 import { Segments } from "../memory/segments.ts";
 import { type BlockDevice, SECTOR_SIZE } from "../device/device.ts";
 import { type IoFailure, type IoResult, SUCCESS } from "./result.ts";
@@ -28,7 +28,7 @@ export class RegionIo {
   /** The device. */
   device!: BlockDevice;
   /** Where its I/O queues; that of another device until the request is accepted. */
-  lane!: Lane;
+  lane!: DeviceQueue;
   /** Its first sector on the device. */
   sector = 0;
   /** Its length in bytes. */

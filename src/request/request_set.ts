@@ -7,7 +7,7 @@
 import type { Request } from "./request.ts";
 
 /** A set of requests that allocates nothing to add one or take one out: each knows its place. */
-export class Roster implements Iterable<Request> {
+export class RequestSet implements Iterable<Request> {
   readonly #requests: Request[] = [];
   #size = 0;
 

@@ -8,7 +8,7 @@ import type { BlockDevice } from "../device/device.ts";
 import type { RegionIo } from "../request/request.ts";
 
 /** The regions that wait for one device, in the order in which they were asked for. */
-export class Lane {
+export class DeviceQueue {
   /** SQEs in flight for the device. */
   inFlight = 0;
   /** Pool pages that stand in for the memory of requests that name the device. */

@@ -17,8 +17,8 @@ import {
 import { type BlockDevice, whenClosed } from "../device/device.ts";
 import type { Engine } from "../engine/engine.ts";
 import { DmioFault } from "../fault.ts";
-import { Lane } from "./device_queue.ts";
-import { Piece } from "./transfer.ts";
+import { DeviceQueue } from "./device_queue.ts";
+import { Transfer } from "./transfer.ts";
 import { SECTOR_SIZE } from "../device/device.ts";
 import type { SchedulerCounters } from "../stats.ts";
 import type { RegionIo, Request } from "../request/request.ts";
@@ -52,12 +52,12 @@ export class Scheduler {
   readonly #engine: Engine;
   readonly #queueDepth: number;
   readonly #finished: (request: Request) => void;
-  readonly #pieces: Piece[] = [];
-  readonly #idle: Piece[] = [];
-  readonly #again: Piece[] = [];
-  readonly #lanes = new Map<BlockDevice, Lane>();
+  readonly #pieces: Transfer[] = [];
+  readonly #idle: Transfer[] = [];
+  readonly #again: Transfer[] = [];
+  readonly #lanes = new Map<BlockDevice, DeviceQueue>();
   readonly #files: number[] = [];
-  readonly #ready: Lane[] = [];
+  readonly #ready: DeviceQueue[] = [];
   #turn = 0;
 
   /**
@@ -69,7 +69,7 @@ export class Scheduler {
     this.#engine = engine;
     this.#queueDepth = queueDepth;
     this.#finished = finished;
-    for (let slot = 0; slot < engine.capacity; slot++) this.#pieces.push(new Piece(slot));
+    for (let slot = 0; slot < engine.capacity; slot++) this.#pieces.push(new Transfer(slot));
     this.#idle = this.#pieces.toReversed();
     if (engine.features.fixedFiles) {
       for (let place = engine.tableEntries - 1; place >= 0; place--) this.#files.push(place);
@@ -87,7 +87,7 @@ export class Scheduler {
   }
 
   /** The lane of a device; a device is registered with the ring when it is first named. */
-  lane(device: BlockDevice): Lane {
+  lane(device: BlockDevice): DeviceQueue {
     let lane = this.#lanes.get(device);
     if (lane === undefined) {
       lane = this.#makeLane(device);
@@ -184,7 +184,7 @@ export class Scheduler {
 
   // A lane gets a slot only while it has fewer than are left: of those that hang, the fourth and each one after it takes half of what
   // is left, until nothing is after 3 + log2(queue depth) of them (dynamic thresholds, Choudhury and Hahne, 1998).
-  #hasShare({ inFlight }: Lane): boolean {
+  #hasShare({ inFlight }: DeviceQueue): boolean {
     return inFlight < this.#queueDepth && inFlight < this.#engine.capacity - this.inFlight;
   }
 
@@ -192,7 +192,7 @@ export class Scheduler {
     return this.#engine.room > 0 && this.#engine.vectorRoom >= MAX_VECTORS;
   }
 
-  #retire(lane: Lane): void {
+  #retire(lane: DeviceQueue): void {
     lane.ready = false;
     const at = this.#ready.indexOf(lane);
     const last = this.#ready.pop()!;
@@ -200,7 +200,7 @@ export class Scheduler {
   }
 
   // Issues the next piece of a lane. Returns its length.
-  #issue(lane: Lane): number {
+  #issue(lane: DeviceQueue): number {
     const region = lane.head!;
     const piece = this.#idle.pop();
     if (piece === undefined) throw new DmioFault("no slot is left, though one was counted");
@@ -236,7 +236,7 @@ export class Scheduler {
     return device.direct && length < most ? length - length % device.logicalBlockSize : length;
   }
 
-  #prepare(piece: Piece): void {
+  #prepare(piece: Transfer): void {
     const engine = this.#engine;
     const region = piece.region!;
     const { segments, write } = region.request;
@@ -282,12 +282,12 @@ export class Scheduler {
     else this.#again.push(piece);
   }
 
-  #giveUp(piece: Piece): void {
+  #giveUp(piece: Transfer): void {
     piece.giveUp();
     this.#end(piece);
   }
 
-  #end(piece: Piece): void {
+  #end(piece: Transfer): void {
     const region = piece.region!;
     const { lane, request } = region;
     piece.region = null;
@@ -307,7 +307,7 @@ export class Scheduler {
     else if (request.pending < 0) throw new DmioFault("a request completed twice");
   }
 
-  #makeLane(device: BlockDevice): Lane {
+  #makeLane(device: BlockDevice): DeviceQueue {
     const place = this.#files.pop();
     const registered = place !== undefined && this.#engine.registerFile(place, device.fd) === 0;
     const forget = whenClosed(device, () => {
@@ -316,7 +316,7 @@ export class Scheduler {
       if (place !== undefined) this.#files.push(place);
     });
     const flags = (registered ? IOSQE_FIXED_FILE : 0) | (device.mayBlock ? IOSQE_ASYNC : 0);
-    return new Lane(device, registered ? place : device.fd, flags, forget);
+    return new DeviceQueue(device, registered ? place : device.fd, flags, forget);
   }
 
   /** Lets go of the devices: the engine is about to be closed. */

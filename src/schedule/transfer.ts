@@ -16,7 +16,7 @@ const RETRIES = 16;
 const MEDIUM_ERRORS = new Set([EIO, ENOSPC, ENODATA, EBADMSG, EILSEQ, EREMOTEIO]);
 
 /** One of the places that SQEs in flight have. Byte offsets count from the region's start. */
-export class Piece {
+export class Transfer {
   /** Its number: the SQE's user data. */
   readonly slot: number;
   /** Told apart from earlier uses of the slot: the upper half of the SQE's user data. */

@@ -4,7 +4,7 @@ import { assert, assertEquals, assertGreaterOrEqual, assertLess } from "@std/ass
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { EFAULT, EINVAL } from "../../ffi/errno.ts";
 import { MappedMemory } from "../../ffi/memory.ts";
-import { Ring } from "../../src/engine/io_uring.ts";
+import { IoUring } from "../../src/engine/io_uring.ts";
 import {
   IORING_OP_READ,
   IORING_OP_READ_FIXED,
@@ -29,13 +29,13 @@ const PATIENCE_MS = 5000;
 
 /** A ring, a folder, and memory for its I/O, gone together. */
 class Bench implements AsyncDisposable {
-  readonly ring: Ring;
+  readonly ring: IoUring;
   readonly memory: MappedMemory;
   readonly bytes: Uint8Array;
   readonly #fds: number[] = [];
 
   private constructor(readonly folder: Scratch, entries: number, bytes: number) {
-    this.ring = new Ring(entries);
+    this.ring = new IoUring(entries);
     this.memory = new MappedMemory(bytes);
     this.bytes = new Uint8Array(this.memory.buffer);
   }
@@ -233,7 +233,7 @@ Deno.test("wake and close end a waitAsync", async () => {
 
 Deno.test("rings that were closed leave no file descriptor, mapping or thread behind", async () => {
   const cycle = async (waits: boolean) => {
-    const ring = new Ring(64);
+    const ring = new IoUring(64);
     const waiting = waits ? ring.waitAsync() : null;
     await ring.close();
     await waiting;
@@ -254,9 +254,9 @@ Deno.test("rings that were closed leave no file descriptor, mapping or thread be
 const WAITS = `
 import { openSync, writeSync } from "node:fs";
 import { MappedMemory } from "./ffi/memory.ts";
-import { Ring } from "./src/engine/io_uring.ts";
+import { IoUring } from "./src/engine/io_uring.ts";
 
-const ring = new Ring(8);
+const ring = new IoUring(8);
 const { extArg, deferTaskrun } = ring.features;
 // A kernel without EXT_ARG, 5.10, has none of the set-up flags either.
 if (Deno.args[0] === "poll") (ring.features as { extArg: boolean }).extArg = false;

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { deadline } from "@std/async/deadline";
-import { Ring } from "../../src/engine/io_uring.ts";
+import { IoUring } from "../../src/engine/io_uring.ts";
 import { BlockDevice, IoClient } from "../../mod.ts";
 import { expectSame, fillPattern, pattern } from "../support/bytes.ts";
 import { run } from "../support/commands.ts";
@@ -164,7 +164,7 @@ Deno.test("a device that has shrunk reads what it still has, and zeros", async (
 });
 
 /** A ring whose first answer is EIO and each later one EINVAL: a device that dies for good while it is asked where it is bad. */
-class DyingRing extends Ring {
+class DyingRing extends IoUring {
   #answers = 0;
 
   override reap(): number {

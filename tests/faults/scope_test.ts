@@ -1,5 +1,5 @@
 import { assertEquals, assertLessOrEqual, assertRejects, assertThrows } from "@std/assert";
-import { Ring } from "../../src/engine/io_uring.ts";
+import { IoUring } from "../../src/engine/io_uring.ts";
 import { BlockDevice, IoClient, SystemError } from "../../mod.ts";
 import { pattern } from "../support/bytes.ts";
 import { until } from "../support/commands.ts";
@@ -93,7 +93,7 @@ Deno.test("a `using` scope of a device left by a throw closes its file", async (
 });
 
 /** A ring that has no memory left for fixed buffers. */
-class FullRing extends Ring {
+class FullRing extends IoUring {
   override registerBuffer(): number {
     return -12;
   }

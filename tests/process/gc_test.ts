@@ -7,11 +7,11 @@ import { programFolder, runIn } from "../support/program.ts";
 // at once. Each write has a content of its own in a place of its own; each read goes to memory that nobody keeps, so that a
 // late byte of it would fall on somebody else's: on a write under way, which the device then shows, or on a canary.
 const PROGRAM = `
-  import { Ring } from "./src/engine/io_uring.ts";
+  import { IoUring } from "./src/engine/io_uring.ts";
   import { BlockDevice, IoClient } from "./mod.ts";
 
   let submits = 0;
-  class CollectingRing extends Ring {
+  class CollectingRing extends IoUring {
     override submit() {
       const taken = super.submit();
       if (taken > 0) { submits++; gc(); }

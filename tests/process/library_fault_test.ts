@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { Ring } from "../../src/engine/io_uring.ts";
+import { IoUring } from "../../src/engine/io_uring.ts";
 import { BlockDevice, DmioFault, IoClient } from "../../mod.ts";
 import { BreakingRing } from "../support/breaking_ring.ts";
 import { pattern } from "../support/bytes.ts";
@@ -15,7 +15,7 @@ type Lie =
   | "the same slot twice";
 
 /** A ring that lies once, with the first CQE after it was told to. */
-class LyingRing extends Ring {
+class LyingRing extends IoUring {
   lie: Lie | null = null;
   closes = 0;
 

@@ -1,7 +1,7 @@
-import { Ring } from "../../src/engine/io_uring.ts";
+import { IoUring } from "../../src/engine/io_uring.ts";
 
 /** A ring that fails for good, as when its file descriptor is gone, when it is told to. */
-export class BreakingRing extends Ring {
+export class BreakingRing extends IoUring {
   /** It fails at a submit of so many SQEs or more; 0: at any. */
   breaksAt = Infinity;
 
