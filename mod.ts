@@ -24,15 +24,16 @@
 export { pageSize } from "./ffi/memory.ts";
 export { SystemError } from "./ffi/errno.ts";
 export { BlockDevice, type OpenDevice, type OpenOptions, SECTOR_SIZE } from "./src/device/device.ts";
-export { type IoRegion, MAX_REGIONS, READ, WRITE } from "./src/request/region.ts";
+export type { IoRegion } from "./src/request/region.ts";
+export { MAX_REGIONS } from "./src/schedule/io.ts";
+export { READ, WRITE } from "./src/op/operations.ts";
 export type { BioVec, IoMemory, Page, PageList } from "./src/memory/memory.ts";
-export type { IoFailure, IoResult } from "./src/request/result.ts";
+export { IoError, type IoFailure, IoResult } from "./src/request/result.ts";
 export type { IoNotifyFn } from "./src/request/request.ts";
 export type { IoStats, LatencySummary, SchedulerCounters } from "./src/stats.ts";
 export type { IoOptions } from "./src/request/deadline.ts";
 export type { Pool } from "./src/pool/pool.ts";
 export type { EngineFeatures } from "./src/engine/features.ts";
-export type { Completions, Engine } from "./src/engine/engine.ts";
 export { DmioFault } from "./src/fault.ts";
 export { type CloseOptions, IoClient, type IoClientOptions } from "./src/client.ts";
 export {

@@ -26,3 +26,19 @@ export function describe(value: unknown): string {
       return `${value}`;
   }
 }
+
+/**
+ * Checks an integer that a caller gave.
+ *
+ * @param name What the caller calls it.
+ * @param value The value.
+ * @param least The least that it may be.
+ * @param most The most that it may be.
+ * @param bound What `most` is, for the message.
+ * @throws {RangeError} When it is no integer within the bounds; a message that names all of them.
+ */
+export function checkInteger(name: string, value: number, least: number, most: number, bound = ""): void {
+  if (Number.isSafeInteger(value) && value >= least && value <= most) return;
+  const why = bound === "" ? "" : `, ${bound}`;
+  throw new RangeError(`${name} is ${describe(value)}; it must be an integer from ${least} to ${most}${why}`);
+}

@@ -4,18 +4,22 @@
  * @module
  */
 
-import { ECANCELED } from "../ffi/errno.ts";
 import { IoUring } from "./engine/io_uring.ts";
-import { arm, checkDeadline, type IoOptions, MAX_TIMEOUT } from "./request/deadline.ts";
-import { Dispatcher } from "./drive/dispatcher.ts";
+import { checkInteger, describe } from "./check.ts";
+import { ClientPool } from "./client_pool.ts";
+import { Core } from "./drive/core.ts";
 import type { EngineFeatures } from "./engine/features.ts";
 import type { Engine } from "./engine/engine.ts";
 import type { IoMemory } from "./memory/memory.ts";
+import { operationOf } from "./op/operations.ts";
+import { read } from "./op/read.ts";
+import { write } from "./op/write.ts";
 import type { Pool } from "./pool/pool.ts";
-import { describe } from "./check.ts";
+import { arm, checkOptions, type IoOptions, MAX_TIMEOUT } from "./request/deadline.ts";
 import type { IoRegion } from "./request/region.ts";
 import type { IoNotifyFn, Request } from "./request/request.ts";
-import type { IoResult } from "./request/result.ts";
+import { answerOf, type IoResult } from "./request/result.ts";
+import type { Operation } from "./schedule/io.ts";
 import type { IoStats } from "./stats.ts";
 
 /** How to make an {@linkcode IoClient}. */
@@ -29,8 +33,6 @@ export interface IoClientOptions {
   queueDepth?: number;
   /** Whether to poll for completions, for up to 50 us while that pays, before sleeping. Default: `true`. */
   poll?: boolean;
-  /** What to drive instead of an io_uring; for tests. The client closes it. */
-  engine?: Engine;
 }
 
 /** How to close an {@linkcode IoClient}. */
@@ -66,7 +68,8 @@ export class IoClient implements AsyncDisposable {
   readonly pool: Pool;
 
   readonly #engine: Engine;
-  readonly #dispatcher: Dispatcher;
+  readonly #core: Core;
+  // Read at once by the intake, and never kept: one array does for all reads.
   readonly #one: IoRegion[] = [];
 
   /**
@@ -78,12 +81,12 @@ export class IoClient implements AsyncDisposable {
    * @throws {Error} When liburing is missing: what to install.
    */
   constructor(options: IoClientOptions = {}) {
-    const { pages = 1024, queueDepth = 128, poll = true } = options;
-    checkOption("queueDepth", queueDepth, 1, MAX_QUEUE_DEPTH);
-    checkOption("pages", pages, 0, Number.MAX_SAFE_INTEGER);
-    this.#engine = options.engine ?? new IoUring(queueDepth, queueDepth * FULL_DEVICES);
-    this.#dispatcher = new Dispatcher(this.#engine, queueDepth, poll);
-    this.pool = this.#dispatcher.pool;
+    const { pages = 1024, queueDepth = 128, poll = true, [ENGINE]: engine }: Options = options;
+    checkInteger("options.queueDepth", queueDepth, 1, MAX_QUEUE_DEPTH);
+    checkInteger("options.pages", pages, 0, Number.MAX_SAFE_INTEGER);
+    this.#engine = engine ?? new IoUring(queueDepth, queueDepth * FULL_DEVICES);
+    this.#core = new Core(this.#engine, queueDepth, poll);
+    this.pool = new ClientPool(this.#core.pool, this.#core.driver);
     try {
       this.pool.get(pages);
     } catch (error) {
@@ -99,12 +102,12 @@ export class IoClient implements AsyncDisposable {
 
   /** Whether it was closed, or broke: it takes no more requests. */
   get closed(): boolean {
-    return this.#dispatcher.closed;
+    return this.#core.intake.refusal !== null;
   }
 
   /** Requests that are accepted and not yet settled. */
   get outstanding(): number {
-    return this.#dispatcher.outstanding;
+    return this.#core.intake.outstanding.size;
   }
 
   /**
@@ -112,12 +115,12 @@ export class IoClient implements AsyncDisposable {
    *
    * @param region Where from.
    * @param memory Where to; at least as long as the region.
-   * @param options When to stop waiting.
+   * @param options How, and when to stop waiting.
    * @returns The answer: bit 0 is set when the region failed. What was not read then is zeros.
    * @throws {TypeError | RangeError} At once, before any I/O: see {@linkcode IoClient.write}.
    */
   read(region: IoRegion, memory: IoMemory, options?: IoOptions): Promise<IoResult> {
-    return this.#promise(false, this.#alone(region), memory, options);
+    return this.#promise(read, this.#alone(region), memory, options);
   }
 
   /**
@@ -125,7 +128,7 @@ export class IoClient implements AsyncDisposable {
    *
    * @param regions Where to, 1 to 64.
    * @param memory Where from; at least as long as the longest region.
-   * @param options When to stop waiting.
+   * @param options How, and when to stop waiting.
    * @returns The answer: bit `i` is set when region `i` failed. It never rejects for what a device does.
    * @throws {TypeError} At once, before any I/O: for a closed client or device, a device that is not open for writing, what is no
    * region or no memory, pages that were freed.
@@ -133,53 +136,63 @@ export class IoClient implements AsyncDisposable {
    * device's logical blocks, memory that is too short, an offset or bvec outside its page, a bad timeout.
    */
   write(regions: readonly IoRegion[], memory: IoMemory, options?: IoOptions): Promise<IoResult> {
-    return this.#promise(true, regions, memory, options);
+    return this.#promise(write, regions, memory, options);
   }
 
   /**
    * As {@linkcode IoClient.read}, blocking.
    *
    * @param region Where from.
-   * @param memory Where to.
+   * @param memory Where to. Aligned memory of a `SharedArrayBuffer` is used where it lies.
+   * @param options How.
    * @returns The answer.
    */
-  readSync(region: IoRegion, memory: IoMemory): IoResult {
-    return this.#dispatcher.block(this.#dispatcher.accept(false, this.#alone(region), memory));
+  readSync(region: IoRegion, memory: IoMemory, options?: Pick<IoOptions, "locate">): IoResult {
+    return this.#block(read, this.#alone(region), memory, options);
   }
 
   /**
    * As {@linkcode IoClient.write}, blocking.
    *
    * @param regions Where to.
-   * @param memory Where from.
+   * @param memory Where from. Aligned memory of a `SharedArrayBuffer` is used where it lies.
+   * @param options How.
    * @returns The answer.
    */
-  writeSync(regions: readonly IoRegion[], memory: IoMemory): IoResult {
-    return this.#dispatcher.block(this.#dispatcher.accept(true, regions, memory));
+  writeSync(
+    regions: readonly IoRegion[],
+    memory: IoMemory,
+    options?: Pick<IoOptions, "locate">,
+  ): IoResult {
+    return this.#block(write, regions, memory, options);
   }
 
   /**
    * The callback form, for those who want no promise.
    *
-   * @param write Whether to write `memory` to each region, or fill it from the only one.
+   * @param op `READ` or `WRITE`: fill `memory` from the only region, or write it to each.
    * @param regions The regions.
    * @param memory The memory.
    * @param fn Called once, from the event loop, never before this has returned. What it throws surfaces as uncaught.
    * @param context Handed to `fn`.
+   * @param options How, and when to stop waiting.
    * @throws {TypeError | RangeError} As {@linkcode IoClient.write}; `fn` is not called then.
    */
   notify<C>(
-    write: boolean,
+    op: number,
     regions: readonly IoRegion[],
     memory: IoMemory,
     fn: IoNotifyFn<C>,
     context: C,
+    options?: IoOptions,
   ): void {
+    const operation = operationOf(op, "op");
     if (typeof fn !== "function") throw new TypeError(`fn is ${describe(fn)}; it must be a function`);
-    const request = this.#dispatcher.accept(write, regions, memory);
+    const checked = options === undefined ? undefined : checkOptions(options);
+    const request = this.#core.intake.accept(operation, regions, memory, checked?.locate, false);
     request.fn = fn as IoNotifyFn<unknown>;
     request.context = context;
-    this.#dispatcher.start(request);
+    this.#start(request, checked);
   }
 
   /**
@@ -192,16 +205,20 @@ export class IoClient implements AsyncDisposable {
    */
   close(options: CloseOptions = {}): Promise<void> {
     const { timeout } = options;
-    if (timeout !== undefined) checkOption("timeout", timeout, 0, MAX_TIMEOUT);
-    const closed = this.#dispatcher.close();
+    if (timeout !== undefined) checkInteger("options.timeout", timeout, 0, MAX_TIMEOUT);
+    const closed = this.#core.close();
     if (timeout === undefined) return closed;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
-        const { outstanding, late } = this.#dispatcher;
+        // The event loop may be late, and everything done.
+        this.#core.driver.look();
+        const { outstanding } = this;
+        if (outstanding === 0) return;
         reject(
           new Error(
-            `the client could not be closed within ${timeout} ms: ${outstanding} requests are out, waiting for ` +
-              `${late.join(", ")}; it closes when they are answered`,
+            `the client could not be closed within ${timeout} ms: ${outstanding} ` +
+              `${outstanding === 1 ? "request is" : "requests are"} out, waiting for ` +
+              `${this.#core.late.join(", ")}; it closes when they are answered`,
           ),
         );
       }, timeout);
@@ -215,7 +232,7 @@ export class IoClient implements AsyncDisposable {
    * @returns The figures as they are now.
    */
   stats(): IoStats {
-    return this.#dispatcher.stats;
+    return this.#core.stats;
   }
 
   /** As {@linkcode IoClient.close}. */
@@ -223,43 +240,66 @@ export class IoClient implements AsyncDisposable {
     return this.close();
   }
 
-  // Read at once by `accept`, and never kept: one array does for all reads.
   #alone(region: IoRegion): readonly IoRegion[] {
     this.#one[0] = region;
     return this.#one;
   }
 
   #promise(
-    write: boolean,
+    op: Operation,
     regions: readonly IoRegion[],
     memory: IoMemory,
     options: IoOptions | undefined,
   ): Promise<IoResult> {
-    const deadline = options === undefined ? null : checkDeadline(options);
-    const dispatcher = this.#dispatcher;
-    const request = dispatcher.accept(write, regions, memory);
-    asked = request;
+    const checked = options === undefined ? undefined : checkOptions(options);
+    const request = this.#core.intake.accept(op, regions, memory, checked?.locate, false);
+    accepted = request;
     const answer = new Promise<IoResult>(noteRequest);
-    if (deadline?.signal?.aborted) {
-      dispatcher.refuse(request, ECANCELED);
-      return answer;
-    }
-    if (deadline !== null) request.disarm = arm(deadline, (errno) => dispatcher.expire(request, errno));
-    dispatcher.start(request);
+    this.#start(request, checked);
     return answer;
+  }
+
+  #start(request: Request, options: ReturnType<typeof checkOptions> | undefined): void {
+    const { driver, deadlines } = this.#core;
+    if (options !== undefined) {
+      if (options.aborted) return deadlines.refuse(request);
+      request.disarm = arm(options, { expire: (errno, late) => deadlines.expire(request, errno, late) });
+    }
+    driver.start(request);
+  }
+
+  #block(
+    op: Operation,
+    regions: readonly IoRegion[],
+    memory: IoMemory,
+    options: Pick<IoOptions, "locate"> | undefined,
+  ): IoResult {
+    const { intake, driver, pool } = this.#core;
+    const locate = options === undefined ? undefined : checkOptions(options).locate;
+    const request = intake.accept(op, regions, memory, locate, true);
+    const carriedOut = driver.block(request);
+    const result = answerOf(request.io);
+    intake.spare.give(request);
+    if (carriedOut) return result;
+    throw new RangeError(
+      `memory must be copied through pages of the pool, and ${pool.available} of ${pool.pages} are free. ` +
+        "Free some, or add some with pool.get",
+    );
   }
 }
 
 // The same function for every promise: one made for each would be one more thing to collect.
-let asked: Request;
+let accepted: Request;
 function noteRequest(resolve: (result: IoResult) => void, reject: (fault: Error) => void): void {
-  asked.resolve = resolve;
-  asked.reject = reject;
+  accepted.resolve = resolve;
+  accepted.reject = reject;
 }
 
-function checkOption(name: string, value: number, least: number, most: number): void {
-  if (Number.isSafeInteger(value) && value >= least && value <= most) return;
-  throw new RangeError(
-    `options.${name} is ${describe(value)}; it must be an integer from ${least} to ${most}`,
-  );
+const ENGINE = Symbol("engine");
+type Options = IoClientOptions & { [ENGINE]?: Engine };
+
+/** A client that drives a given engine, and closes it. For the simulator, and tests of what a ring may do. */
+export function clientOn(engine: Engine, options: IoClientOptions = {}): IoClient {
+  const all: Options = { ...options, [ENGINE]: engine };
+  return new IoClient(all);
 }

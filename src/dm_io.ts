@@ -8,7 +8,9 @@ import { EIO } from "../ffi/errno.ts";
 import { IoClient } from "./client.ts";
 import type { BioVec, IoMemory, PageList } from "./memory/memory.ts";
 import { describe } from "./check.ts";
-import { type IoRegion, MAX_REGIONS, READ, WRITE } from "./request/region.ts";
+import { operationOf } from "./op/operations.ts";
+import type { IoRegion } from "./request/region.ts";
+import { MAX_REGIONS } from "./schedule/io.ts";
 import type { IoNotifyFn } from "./request/request.ts";
 
 let client: IoClient | null = null;
@@ -216,12 +218,14 @@ function sync(
   if (errorBits !== null && !(errorBits instanceof BigUint64Array && errorBits.length >= 1)) {
     throw new TypeError(`errorBits is ${describe(errorBits)}; it must be a BigUint64Array of one, or null`);
   }
+  const { writes, mostRegions } = operationOf(rw, "rw");
   const regions = named(numRegions, where);
-  if (isManyRead(regions, rw)) {
+  // dm-io reads from one region only; more are refused as the kernel does, with an error and not by throwing.
+  if (regions.length > mostRegions) {
     if (errorBits !== null) errorBits[0] = 1n;
     return -EIO;
   }
-  const result = rw === WRITE ? io.writeSync(regions, memory) : io.readSync(regions[0]!, memory);
+  const result = writes ? io.writeSync(regions, memory) : io.readSync(regions[0]!, memory);
   if (errorBits !== null) errorBits[0] = result.errorBits;
   return result.errorBits === 0n ? 0 : -EIO;
 }
@@ -235,13 +239,14 @@ function async<C>(
   context: C,
 ): number {
   const io = dmIoClient();
+  const { mostRegions } = operationOf(rw, "rw");
   const regions = named(numRegions, where);
-  if (isManyRead(regions, rw)) {
+  if (regions.length > mostRegions) {
     if (typeof fn !== "function") throw new TypeError(`fn is ${describe(fn)}; it must be a function`);
     queueMicrotask(() => fn(1n, context));
     return -EIO;
   }
-  io.notify(rw === WRITE, regions, memory, fn, context);
+  io.notify(rw, regions, memory, fn, context);
   return 0;
 }
 
@@ -259,14 +264,6 @@ function named(numRegions: number, where: readonly IoRegion[]): readonly IoRegio
     );
   }
   return numRegions === where.length ? where : where.slice(0, numRegions);
-}
-
-// dm-io reads from one region only; more are refused as the kernel does, with an error and not by throwing.
-function isManyRead(regions: readonly IoRegion[], rw: number): boolean {
-  if (rw !== READ && rw !== WRITE) {
-    throw new RangeError(`rw is ${describe(rw)}; it must be READ (${READ}) or WRITE (${WRITE})`);
-  }
-  return rw === READ && regions.length > 1;
 }
 
 function checkPages(numPages: number, most: number): void {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { deviceFacts } from "./facts.ts";
+import { deviceFacts, sizeNow } from "./facts.ts";
 import { libc } from "../../ffi/libc.ts";
 import { closeFd, openFd } from "./open.ts";
 import { describe } from "../check.ts";
@@ -34,6 +34,8 @@ export interface OpenDevice {
   readonly path: string;
   /** Its file descriptor. */
   readonly fd: number;
+  /** What it is. Default: `"regular"`. */
+  readonly kind?: "block" | "regular";
   /** Size in whole sectors of 512 bytes. */
   readonly sectors: number;
   /** The unit of direct I/O in bytes. */
@@ -74,6 +76,8 @@ export class BlockDevice implements Disposable, AsyncDisposable {
   readonly path: string;
   /** Its file descriptor, for `ioctl`s of your own. It is the device's: do not close it. */
   readonly fd: number;
+  /** Whether it is a block device, or a regular file. */
+  readonly kind: "block" | "regular";
   /** Size in sectors of 512 bytes when it was opened. A file's last, partial sector does not count. */
   readonly sectors: number;
   /** The unit of direct I/O in bytes. */
@@ -101,6 +105,7 @@ export class BlockDevice implements Disposable, AsyncDisposable {
   constructor(open: OpenDevice) {
     this.path = open.path;
     this.fd = open.fd;
+    this.kind = open.kind ?? "regular";
     this.sectors = open.sectors;
     this.logicalBlockSize = open.logicalBlockSize;
     this.physicalBlockSize = open.physicalBlockSize;
@@ -147,7 +152,7 @@ export class BlockDevice implements Disposable, AsyncDisposable {
       if (kind === "other" || fileSystem !== dev || inode !== ino) {
         throw new TypeError(`${name} was replaced while it was opened`);
       }
-      return new BlockDevice({ ...facts, path: name, fd, writable: write, direct });
+      return new BlockDevice({ ...facts, kind, path: name, fd, writable: write, direct });
     } catch (error) {
       closeFd(fd);
       throw error;
@@ -207,6 +212,15 @@ export class BlockDevice implements Disposable, AsyncDisposable {
       return () => device.#listeners.delete(listener);
     };
   }
+}
+
+/**
+ * Whether a block device was pulled: its size is 0 then. A region of it fails with `ENOSPC`, as one past the end of any device.
+ *
+ * @param device An open device.
+ */
+export function isGone({ kind, fd }: BlockDevice): boolean {
+  return kind === "block" && sizeNow(fd) === 0;
 }
 
 export {

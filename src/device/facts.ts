@@ -97,6 +97,18 @@ export function deviceFacts(fd: number): DeviceFacts {
   };
 }
 
+/**
+ * The size of a block device as it is now.
+ *
+ * @param fd Its file descriptor.
+ * @returns Whole sectors of 512 bytes; 0 when the device is gone, whether the kernel says so or refuses to say.
+ */
+export function sizeNow(fd: number): number {
+  const out = new Uint8Array(8);
+  if (libc().ioctl(fd, BigInt(BLKGETSIZE64), out) !== 0) return 0;
+  return wholeSectors(new DataView(out.buffer), 0);
+}
+
 // gnu_dev_makedev of sys/sysmacros.h, for the numbers that Linux gives: 12 bits major, 20 bits minor.
 function makedev(major: number, minor: number): number {
   return (minor & 0xff) + major * 2 ** 8 + (minor >>> 8) * 2 ** 20;

@@ -1,14 +1,20 @@
 /**
- * The two waits: blocking, for the sync forms, and asynchronous, which polls while that pays and then sleeps, and lets timers and
- * sockets run.
+ * The driver: when to submit, look and sleep. It owns the round: flush, collect, settle, deliver.
  *
  * @module
  */
 
+import { ECANCELED } from "../../ffi/errno.ts";
 import type { Engine } from "../engine/engine.ts";
-import { Polling, SLEEP, SPIN, SPIN_LIMIT } from "./polling.ts";
-import { SpinOrSleep } from "./spin_or_sleep.ts";
+import type { Request } from "../request/request.ts";
+import { DmioFault } from "../fault.ts";
+import type { Intake } from "../request/intake.ts";
 import type { Scheduler } from "../schedule/scheduler.ts";
+import type { Answers } from "./answers.ts";
+import type { Ending } from "./ending.ts";
+import { Polling, SLEEP, SPIN, SPIN_LIMIT } from "./polling.ts";
+import type { Settler } from "./settler.ts";
+import { SpinOrSleep } from "./spin_or_sleep.ts";
 
 /** How long to nap at most, in microseconds. */
 const NAP_LIMIT = 100;
@@ -20,28 +26,28 @@ const MOST_GATHERED = 16;
 /** Or so many, when the kernel has no more than that left to do. */
 const LEAST_GATHERED = 8;
 
-/** Where the async wait is. */
+/** Nothing is to be done. */
 const IDLE = 0;
 /** A run is queued for the event loop's next turn. */
 const QUEUED = 1;
 /** A run is under way. */
 const RUNNING = 2;
 /** Answers are being handed out. */
-const TELLING = 3;
-/** Nothing to do before the kernel, or a timer, says so. */
+const DELIVERING = 3;
+/** Nothing is to be done before the kernel, or a timer, says so. */
 const ASLEEP = 4;
 
-/** What the wait tells its client. */
-export interface WaitHooks {
-  /** How many answers are due. */
-  due(): number;
-  /** Hands out answers that are due. @returns How many. */
-  deliver(): number;
-  /** The engine or the scheduler threw. */
-  fault(error: unknown): void;
+/** What a driver drives. */
+export interface DriverParts {
+  readonly engine: Engine;
+  readonly scheduler: Scheduler;
+  readonly intake: Intake;
+  readonly settler: Settler;
+  readonly answers: Answers;
+  readonly ending: Ending;
 }
 
-/** Runs the scheduler of one client. */
+/** Runs the requests of one client. */
 export class Driver {
   /** The time when requests last came or were answered, in milliseconds: asked for once a batch. */
   clock = 0;
@@ -50,89 +56,183 @@ export class Driver {
 
   readonly #engine: Engine;
   readonly #scheduler: Scheduler;
-  readonly #hooks: WaitHooks;
+  readonly #intake: Intake;
+  readonly #settler: Settler;
+  readonly #answers: Answers;
+  readonly #ending: Ending;
   readonly #polling: Polling;
   readonly #spins: boolean;
   // Whether a blocking call had better sleep at once or look first depends on which core the kernel's thread runs.
-  readonly #rivals = new SpinOrSleep();
+  readonly #spinOrSleep = new SpinOrSleep();
   #state = IDLE;
-  #closed = false;
-  // Answers were just handed out: those who got them are about to ask again, all in one batch.
+  #stopped = false;
+  // Several answers were just handed out: those who got them are about to ask again, all in one batch, and may still look at their pages.
   #burst = false;
-  // The kernel had answered everything when it had taken it, as it does from the page cache.
+  // The kernel had completed everything when it had taken it, as it does from the page cache.
   #prompt = false;
-  // It was given something a turn or two ago.
+  // The kernel was given something a turn or two ago.
   #justGiven = false;
   #armed = false;
   #immediate: ReturnType<typeof setImmediate> | undefined;
   #backOffTimer: ReturnType<typeof setTimeout> | undefined;
 
   /**
-   * @param engine What to wait for.
-   * @param scheduler What to run.
-   * @param hooks Whom to tell.
-   * @param poll Whether to poll at all.
+   * @param parts What it drives.
+   * @param poll Whether to poll for completions.
    */
-  constructor(engine: Engine, scheduler: Scheduler, hooks: WaitHooks, poll: boolean) {
-    this.#engine = engine;
-    this.#scheduler = scheduler;
-    this.#hooks = hooks;
+  constructor(parts: DriverParts, poll: boolean) {
+    this.#engine = parts.engine;
+    this.#scheduler = parts.scheduler;
+    this.#intake = parts.intake;
+    this.#settler = parts.settler;
+    this.#answers = parts.answers;
+    this.#ending = parts.ending;
     this.#polling = new Polling(poll);
     this.#spins = poll;
   }
 
-  /** A request is about to be queued: looks at the clock, once for all that go to the kernel together. */
-  mark(): void {
-    if (this.#scheduler.gathered === 0) this.clock = performance.now();
+  /** How often it looked for a completion in vain. */
+  get polls(): number {
+    return this.#polling.polls;
   }
 
   /**
-   * A request was queued. One that comes alone is submitted at once. Others go together, at the event loop's next turn; sooner when
-   * they are many, so that the kernel is at work meanwhile; and so do those that are asked for while answers are handed out.
-   *
-   * @param alone Whether nothing else is outstanding.
+   * Starts a request whose answer goes to its promise or its function. One that comes alone is submitted at once. Others go together, at
+   * the event loop's next turn; sooner when they are many, so that the kernel is at work meanwhile; and so do those that are made
+   * while answers are handed out.
    */
-  start(alone: boolean): void {
-    if ((alone && !this.#burst && this.#state !== TELLING) || this.#gatheredEnough) this.#flush();
+  start(request: Request): void {
+    if (this.#scheduler.gathered === 0) this.clock = performance.now();
+    request.began = this.clock;
+    this.#begin(request);
+    const alone = this.#intake.outstanding.size === 1 && !this.#burst && this.#state !== DELIVERING;
+    if (alone || this.#gatheredEnough) this.#flush();
     this.kick();
   }
 
   /** Something was queued or is due: sees to it at the event loop's next turn. */
   kick(): void {
-    if (!this.#closed && (this.#state === IDLE || this.#state === ASLEEP)) this.#queue();
+    if (!this.#stopped && (this.#state === IDLE || this.#state === ASLEEP)) this.#queue();
   }
 
-  // Returns whether anything was given to the kernel.
-  #flush(): boolean {
+  /** Pages came free: what waited for them goes on. */
+  pagesCameFree(): void {
+    if (this.#settler.pending) this.kick();
+  }
+
+  /**
+   * Looks at the ring at once: gives the kernel what waits, takes in what is done.
+   *
+   * @returns Whether there was anything to be done.
+   */
+  look(): boolean {
+    if (this.#stopped) return false;
     try {
-      return this.#scheduler.flush();
+      const given = this.#scheduler.flush();
+      const reaped = this.#scheduler.reap();
+      const settled = this.#settler.settle();
+      this.kick();
+      return given || reaped > 0 || settled > 0;
     } catch (error) {
-      this.#hooks.fault(error);
+      this.fail(error);
       return false;
     }
   }
 
-  // What is held back is not to keep the kernel idle. One that answers all within the call is at work only then.
+  /**
+   * Carries a request out while the program stands still. Answers of others that come up are left for the event loop.
+   *
+   * @returns Whether it was carried out; if not, it needs pages, and nothing is in flight that could bring some back.
+   */
+  block(request: Request): boolean {
+    const began = performance.now();
+    try {
+      const starved = this.#wait(request, began);
+      this.#answers.latency.add(performance.now() - began);
+      if (this.#answers.due > 0 || this.#scheduler.waiting) this.kick();
+      this.#endIfDue();
+      return !starved;
+    } catch (error) {
+      this.fail(error);
+      throw error;
+    }
+  }
+
+  /** Frees everything, now or when all is done. */
+  close(): void {
+    if (this.#stopped) return;
+    this.#settler.cancelStarved();
+    if (this.#state === DELIVERING || this.#burst) return; // the run that follows sees to it
+    this.#settler.settle();
+    if (this.#answers.due > 0) this.kick();
+    this.#endIfDue();
+  }
+
+  /** Whether the client broke: nothing is driven any more. */
+  get broken(): boolean {
+    return this.#ending.fault !== null;
+  }
+
+  /** Something happened that cannot: ends the client. */
+  fail(error: unknown): void {
+    this.stop();
+    this.#ending.breakDown(error);
+  }
+
+  /** Ends the asynchronous wait, so that nothing of it holds up the program. */
+  stop(): void {
+    this.#stopped = true;
+    if (this.#armed) this.#engine.wake();
+    clearImmediate(this.#immediate);
+    clearTimeout(this.#backOffTimer);
+  }
+
+  #begin(request: Request): void {
+    if (request.bounce === null) return this.#scheduler.add(request.io);
+    request.bounce.begin();
+    this.#settler.settle();
+  }
+
+  #endIfDue(): void {
+    if (!this.#ending.due) return;
+    this.stop();
+    this.#ending.free();
+  }
+
+  #flush(): boolean {
+    try {
+      return this.#scheduler.flush();
+    } catch (error) {
+      this.fail(error);
+      return false;
+    }
+  }
+
+  // Requests are held back for a batch only while the kernel has at least as much to do as is held. If it completes inside the call (page
+  // cache), there is nothing to overlap.
   get #gatheredEnough(): boolean {
     const { gathered, inFlight } = this.#scheduler;
     return gathered >= LEAST_GATHERED && !this.#prompt && (gathered >= MOST_GATHERED || gathered >= inFlight);
   }
 
-  /**
-   * Sleeps on this thread until something is done. Answers of others that come up are left for the event loop.
-   *
-   * @param done Tells when.
-   * @param starved Called, instead of sleeping for ever, when nothing is in flight that could get it done.
-   */
-  block(done: () => boolean, starved: () => void): void {
-    const began = performance.now();
-    const spins = this.#spins && this.#rivals.pick();
+  // Returns whether the request had to be given up for want of pages.
+  #wait(request: Request, began: number): boolean {
+    const spins = this.#spins && this.#spinOrSleep.pick();
+    let starved = false;
+    this.#begin(request);
     for (;;) {
       this.#scheduler.flush();
       const reaped = this.#scheduler.reap();
-      if (done()) break;
-      if (reaped > 0) continue; // what came back short or failed is to be issued again before anybody sleeps
-      if (!this.#scheduler.busy) return starved();
+      const settled = this.#settler.settle();
+      if (request.settled) break;
+      // What came back short or failed, and the next window of a copy, are to be issued before anybody sleeps.
+      if (reaped > 0 || settled > 0) continue;
+      if (!this.#scheduler.busy) {
+        if (!request.bounce?.waiting) throw new DmioFault("a request waits, and nothing is in flight");
+        starved = true;
+        request.bounce.cancel(ECANCELED);
+        continue;
+      }
       if (spins && performance.now() - began < SPIN_LIMIT) {
         this.#engine.relax();
         continue;
@@ -141,31 +241,19 @@ export class Driver {
       if (this.#engine.queued === 0) this.#engine.wait();
       else this.#engine.wait(BACK_OFF * 1000);
     }
-    this.#rivals.took(spins, performance.now() - began);
-  }
-
-  /** How often it looked for a completion in vain. */
-  get polls(): number {
-    return this.#polling.polls;
-  }
-
-  /** Ends the asynchronous wait, so that nothing of it holds up the program. */
-  close(): void {
-    this.#closed = true;
-    if (this.#armed) this.#engine.wake();
-    clearImmediate(this.#immediate);
-    clearTimeout(this.#backOffTimer);
+    this.#spinOrSleep.took(spins, performance.now() - began);
+    return starved;
   }
 
   readonly #run = (): void => {
-    if (this.#closed) return;
+    if (this.#stopped) return;
     this.#state = RUNNING;
     this.#burst = false;
     try {
       this.#round();
     } catch (error) {
       this.#state = IDLE;
-      this.#hooks.fault(error);
+      this.fail(error);
     }
   };
 
@@ -175,29 +263,23 @@ export class Driver {
     for (;;) {
       const given = scheduler.flush() || this.#justGiven;
       const reaped = scheduler.reap();
+      const settled = this.#settler.settle();
       if (given) this.#prompt = scheduler.inFlight === 0;
       this.#justGiven = false;
-      if (reaped > 0 || this.#hooks.due() > 0) this.clock = performance.now();
+      if (reaped > 0 || this.#answers.due > 0) this.clock = performance.now();
       if (reaped > 0) {
         if (began > 0) this.#polling.paid();
         began = 0;
       }
-      this.#state = TELLING;
-      const delivered = this.#hooks.deliver();
+      this.#state = DELIVERING;
+      const delivered = this.#answers.deliver(this.clock, this.#intake.spare);
       this.#state = RUNNING;
-      if (this.#closed) return;
-      if (reaped > 0 || delivered > 0) {
-        this.#burst = delivered > 1;
-        // Callbacks may have asked for more; whoever awaits a promise will, in the microtasks that come next. And a long request comes in
-        // many pieces: others get their turn between them as well.
-        this.#justGiven = scheduler.flush();
-        if (this.#burst || this.#pending) this.#queue();
-        else this.#state = IDLE;
-        return;
-      }
+      if (this.#stopped) return;
+      if (reaped > 0 || delivered > 0 || settled > 0) return this.#endRound(delivered);
       if (!this.#pending) {
         this.#state = IDLE;
-        return;
+        if (this.#ending.closing !== null) this.#settler.cancelStarved();
+        return this.#settler.pending ? this.#queue() : this.#endIfDue();
       }
       const now = performance.now();
       const step = began === 0 ? this.#polling.begin() : this.#polling.next(now - began);
@@ -206,6 +288,15 @@ export class Driver {
       if (step === SPIN) this.#engine.relax();
       else this.#nap();
     }
+  }
+
+  // Callbacks may have made more requests; whoever awaits a promise will, in the microtasks that come next. And a long request comes in many
+  // transfers: others get their turn between them as well. Whoever was answered may still look at its pages: they are freed a turn later.
+  #endRound(delivered: number): void {
+    this.#burst = delivered > 1;
+    this.#justGiven = this.#scheduler.flush();
+    if (this.#burst || this.#pending || this.#ending.closing !== null) this.#queue();
+    else this.#state = IDLE;
   }
 
   // Runs once those who were answered have run, and timers and sockets have had their turn. While there is always more to do, Deno's
@@ -218,7 +309,7 @@ export class Driver {
 
   readonly #oneMoreTurn = (): void => {
     this.#justGiven = this.#flush() || this.#justGiven;
-    if (!this.#closed) this.#immediate = setImmediate(this.#run);
+    if (!this.#stopped) this.#immediate = setImmediate(this.#run);
   };
 
   #nap(): void {
@@ -248,6 +339,6 @@ export class Driver {
   };
 
   get #pending(): boolean {
-    return this.#scheduler.busy || this.#hooks.due() > 0;
+    return this.#scheduler.busy || this.#answers.due > 0 || this.#settler.pending;
   }
 }

@@ -16,6 +16,7 @@ import {
 } from "../../ffi/layout.ts";
 import { io_uring_params, iovec, pollfd } from "../../ffi/layout.ts";
 import { libc } from "../../ffi/libc.ts";
+import type { Sqe } from "./sqe.ts";
 import { liburing } from "../../ffi/liburing.ts";
 import { MappedMemory, viewOf } from "../../ffi/memory.ts";
 import { memlockAdvice, probePlainOpcodes, type Setup, setUp } from "./setup.ts";
@@ -184,33 +185,22 @@ export class IoUring {
     return VECTORS - this.#vectors;
   }
 
-  /** Fills the next SQE. */
-  prepare(
-    opcode: number,
-    fd: number,
-    offsetLow: number,
-    offsetHigh: number,
-    address: number,
-    length: number,
-    bufferIndex: number,
-    flags: number,
-    userData: number,
-    generation: number,
-  ): void {
+  /** Fills the next SQE: all of its 64 bytes. */
+  push(sqe: Sqe): void {
     const sqes = this.#sqes;
     const at = (this.#tail & (this.#sqEntries - 1)) * SQE_WORDS;
-    sqes[at] = opcode | flags << 8;
-    sqes[at + io_uring_sqe.fd / 4] = fd;
-    sqes[at + io_uring_sqe.off / 4] = offsetLow;
-    sqes[at + io_uring_sqe.off / 4 + 1] = offsetHigh;
-    sqes[at + io_uring_sqe.addr / 4] = address >>> 0;
-    sqes[at + io_uring_sqe.addr / 4 + 1] = address / 2 ** 32;
-    sqes[at + io_uring_sqe.len / 4] = length;
+    sqes[at] = sqe.opcode | sqe.flags << 8;
+    sqes[at + io_uring_sqe.fd / 4] = sqe.fd;
+    sqes[at + io_uring_sqe.off / 4] = sqe.offsetLow;
+    sqes[at + io_uring_sqe.off / 4 + 1] = sqe.offsetHigh;
+    sqes[at + io_uring_sqe.addr / 4] = sqe.address >>> 0;
+    sqes[at + io_uring_sqe.addr / 4 + 1] = sqe.address / 2 ** 32;
+    sqes[at + io_uring_sqe.len / 4] = sqe.length;
     sqes[at + io_uring_sqe.rw_flags / 4] = 0;
-    sqes[at + io_uring_sqe.user_data / 4] = userData;
-    sqes[at + io_uring_sqe.user_data / 4 + 1] = generation;
+    sqes[at + io_uring_sqe.user_data / 4] = sqe.userData;
+    sqes[at + io_uring_sqe.user_data / 4 + 1] = sqe.generation;
     // buf_index and personality share a word; what follows (file_index, addr3, padding) stays as the kernel made it: 0.
-    sqes[at + io_uring_sqe.buf_index / 4] = bufferIndex;
+    sqes[at + io_uring_sqe.buf_index / 4] = sqe.bufferIndex;
     this.#tail = (this.#tail + 1) >>> 0;
     this.#queued++;
   }
@@ -225,20 +215,11 @@ export class IoUring {
     words[at + iovec.iov_len / 4 + 1] = 0;
   }
 
-  /** Fills the next SQE with the iovecs added since the last. */
-  prepareVectored(
-    opcode: number,
-    fd: number,
-    offsetLow: number,
-    offsetHigh: number,
-    flags: number,
-    userData: number,
-    generation: number,
-  ): void {
-    const address = this.#iovecs.address + this.#vectorStart * iovec.size;
-    const count = this.#vectors - this.#vectorStart;
+  /** Names the iovecs added since the last. */
+  vectored(sqe: Sqe): void {
+    sqe.address = this.#iovecs.address + this.#vectorStart * iovec.size;
+    sqe.length = this.#vectors - this.#vectorStart;
     this.#vectorStart = this.#vectors;
-    this.prepare(opcode, fd, offsetLow, offsetHigh, address, count, 0, flags, userData, generation);
   }
 
   /** Gives queued SQEs to the kernel, and runs the completions that it has put off. */

@@ -6,33 +6,29 @@
 
 import { EFAULT, ENOMEM } from "../../ffi/errno.ts";
 import { pageSize } from "../../ffi/memory.ts";
-import { Segments } from "./segments.ts";
 import type { PagePool } from "../pool/page_pool.ts";
 import type { PageWaiter } from "../pool/page_queue.ts";
-import type { Request } from "../request/request.ts";
+import type { Io } from "../schedule/io.ts";
+import { MAX_VECTORS } from "../schedule/scheduler.ts";
+import { Segments } from "./segments.ts";
 
 /** The most pages that one request has at a time. */
 const WINDOW_PAGES = 256;
 
-/** What a bounce needs of its client. */
-export interface BounceHooks {
-  /** Issues the window that was framed. */
-  issue(request: Request): void;
-  /** Ends the request: nothing more of it is to be issued. */
-  finish(request: Request): void;
-}
-
 /** Carries one request through the pool's pages. Each window is copied once, whatever the number of regions. */
 export class Bounce implements PageWaiter {
-  /** The request. */
-  readonly request: Request;
-  /** The first device that it names, or the one that holds it up: those of one device wait behind each other. */
+  /** What it carries. */
+  readonly io: Io;
+  /** The first device's queue, or that which holds it up: those of one device wait behind each other. */
   key: unknown;
   /** Whether it waits for pages. */
   waiting = false;
+  /** Whether nothing more of it is to be issued. */
+  over = false;
 
+  readonly #memory: Segments;
   readonly #pool: PagePool;
-  readonly #hooks: BounceHooks;
+  readonly #served: Bounce[];
   readonly #pages = new Segments();
   readonly #need: number;
   readonly #unit: number;
@@ -41,27 +37,30 @@ export class Bounce implements PageWaiter {
   #end = 0;
 
   /**
-   * @param request A request whose `memory` is reduced and whose regions are set.
-   * @param need Bytes of its longest region.
+   * @param io What it carries; its regions are set.
+   * @param memory The caller's memory.
+   * @param need Bytes of the longest region.
    * @param pool Where the pages come from.
-   * @param hooks Whom to tell.
+   * @param served Is given this bounce each time that a window is ready to be issued, or that it is over.
    */
-  constructor(request: Request, need: number, pool: PagePool, hooks: BounceHooks) {
-    this.request = request;
-    this.key = request.regions[0]!.lane;
+  constructor(io: Io, memory: Segments, need: number, pool: PagePool, served: Bounce[]) {
+    this.io = io;
+    this.key = io.regions[0]!.queue;
+    this.#memory = memory;
     this.#need = need;
     this.#pool = pool;
-    this.#hooks = hooks;
+    this.#served = served;
     // A window ends on a block of every device that is open for direct I/O.
     let unit = pageSize();
-    for (let i = 0; i < request.count; i++) {
-      unit = Math.max(unit, request.regions[i]!.device.logicalBlockSize);
+    for (let i = 0; i < io.count; i++) {
+      const { direct, logicalBlockSize } = io.regions[i]!.device;
+      if (direct) unit = Math.max(unit, logicalBlockSize);
     }
     this.#unit = unit / pageSize();
     if (pool.pages < this.#unit) {
       throw new RangeError(
         `memory must be copied through the pool, which takes ${this.#unit} pages at least; it holds ${pool.pages}. ` +
-          "Add some with pool.get (dmIoGet), or use memory that needs no copy: the pool's, or a SharedArrayBuffer's, aligned",
+          "Add some with pool.get (dmIoGet), or use memory of the pool, which needs no copy",
       );
     }
   }
@@ -77,23 +76,23 @@ export class Bounce implements PageWaiter {
     this.#pool.wait(this);
   }
 
-  /** Takes pages, as many as are fair, and issues the next window. */
+  /** Takes pages, as many as are fair, and fills them for the next window. */
   take(): "served" | "short" | "held" {
-    const { request } = this;
+    const { io } = this;
     const available = this.#pool.available;
     if (available < this.#unit) return this.#short();
     // As with slots: a device may hold pages only while it has fewer than are left, so that one that hangs leaves some for others.
-    for (let i = 0; i < request.count; i++) {
-      const { lane } = request.regions[i]!;
-      if (lane.bouncePages < available) continue;
-      this.key = lane;
+    for (let i = 0; i < io.count; i++) {
+      const { queue } = io.regions[i]!;
+      if (queue.bouncePages < available) continue;
+      this.key = queue;
       return "held";
     }
     const left = Math.ceil((this.#need - this.#start) / pageSize());
     const fair = Math.max(Math.floor(available / 2), 1);
     const most = Math.max(Math.floor(Math.min(left, WINDOW_PAGES, fair) / this.#unit), 1) * this.#unit;
     this.#taken = this.#pool.takeInto(this.#pages, most);
-    if (this.#taken < most) {
+    if (this.#taken < most || this.#scattered) {
       this.#pool.giveBack(this.#pages);
       this.#pages.clear();
       this.#taken = 0;
@@ -103,15 +102,15 @@ export class Bounce implements PageWaiter {
     this.waiting = false;
     this.#end = Math.min(this.#start + this.#taken * pageSize(), this.#need);
     const length = this.#end - this.#start;
-    if (request.write && request.memory.copyTo(this.#start, this.#pages, 0, length) < length) {
+    if (io.op.writes && this.#memory.copyTo(this.#start, this.#pages, 0, length) < length) {
       this.#fault();
       this.#giveBack();
-      this.#hooks.finish(request);
-      return "served";
+      this.over = true;
+    } else {
+      io.segments = this.#pages;
+      for (let i = 0; i < io.count; i++) io.regions[i]!.frame(this.#start, this.#end);
     }
-    request.segments = this.#pages;
-    for (let i = 0; i < request.count; i++) request.frame(request.regions[i]!, this.#start, this.#end);
-    this.#hooks.issue(request);
+    this.#served.push(this);
     return "served";
   }
 
@@ -119,27 +118,33 @@ export class Bounce implements PageWaiter {
   cancel(errno: number): void {
     if (!this.waiting) return;
     this.waiting = false;
-    for (let i = 0; i < this.request.count; i++) {
-      const region = this.request.regions[i]!;
+    for (let i = 0; i < this.io.count; i++) {
+      const region = this.io.regions[i]!;
       if (region.bytes > this.#start) region.fail(errno, this.#start);
     }
-    this.#hooks.finish(this.request);
+    this.over = true;
+    this.#served.push(this);
     // Those behind it may have waited only for their turn.
     this.#pool.serve();
   }
 
   /** A window was transferred. @returns Whether it was the last. */
   advance(): boolean {
-    const { request } = this;
+    const { io } = this;
     const length = this.#end - this.#start;
-    if (!request.write && !request.abandoned) {
-      if (this.#pages.copyTo(0, request.memory, this.#start, length) < length) this.#fault();
+    if (!io.op.writes && !io.abandoned) {
+      if (this.#pages.copyTo(0, this.#memory, this.#start, length) < length) this.#fault();
     }
     this.#giveBack();
     this.#start = this.#end;
-    if (this.#end >= this.#need || request.abandoned) return true;
+    if (this.#end >= this.#need || io.abandoned) return true;
     this.begin();
     return false;
+  }
+
+  // One SQE must be able to carry a whole block, which may be longer than as many single pages as it can name.
+  get #scattered(): boolean {
+    return this.#unit > MAX_VECTORS && this.#pages.count > MAX_VECTORS;
   }
 
   // Pages come back, unless the pool was shrunk since, or transferred away: then none ever will.
@@ -151,8 +156,8 @@ export class Bounce implements PageWaiter {
 
   // The owner detached or shrank the memory while it was in use: what the kernel says of a bad address.
   #fault(): void {
-    for (let i = 0; i < this.request.count; i++) {
-      const region = this.request.regions[i]!;
+    for (let i = 0; i < this.io.count; i++) {
+      const region = this.io.regions[i]!;
       if (region.bytes > this.#start) region.fail(EFAULT, this.#start);
     }
   }
@@ -161,12 +166,12 @@ export class Bounce implements PageWaiter {
     this.#charge(-this.#taken);
     this.#taken = 0;
     const pages = this.#pages;
-    this.request.segments = this.request.memory;
+    this.io.segments = this.#memory;
     this.#pool.giveBack(pages);
     pages.clear();
   }
 
   #charge(pages: number): void {
-    for (let i = 0; i < this.request.count; i++) this.request.regions[i]!.lane.bouncePages += pages;
+    for (let i = 0; i < this.io.count; i++) this.io.regions[i]!.queue.bouncePages += pages;
   }
 }

@@ -83,16 +83,16 @@ export class PagePool implements Pool {
     this.serve();
   }
 
-  alloc(pages: number): Uint8Array {
+  alloc(pages: number): Uint8Array<ArrayBuffer> {
     this.#checkRun(pages);
     const view = this.#short ? null : this.#take(pages);
     if (view === null) throw this.#exhausted(pages, "adjacent ");
     return view;
   }
 
-  allocWait(pages: number): Promise<Uint8Array> {
+  allocWait(pages: number): Promise<Uint8Array<ArrayBuffer>> {
     this.#checkRun(pages);
-    const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
+    const { promise, resolve, reject } = Promise.withResolvers<Uint8Array<ArrayBuffer>>();
     this.wait({
       key: this,
       waiting: true,
@@ -298,7 +298,7 @@ export class PagePool implements Pool {
     this.#free -= chunk.free;
   }
 
-  #take(pages: number): Uint8Array | null {
+  #take(pages: number): Uint8Array<ArrayBuffer> | null {
     const found = this.#find(pages);
     if (found === null) return null;
     return new Uint8Array(found.chunk.buffer, found.first * this.#page, pages * this.#page);

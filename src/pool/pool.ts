@@ -48,7 +48,7 @@ export interface Pool {
    * io.pool.free(data);
    * ```
    */
-  alloc(pages: number): Uint8Array;
+  alloc(pages: number): Uint8Array<ArrayBuffer>;
 
   /**
    * Allocates adjacent pages, and waits for them, after all who waited before.
@@ -58,7 +58,7 @@ export interface Pool {
    * @throws {RangeError} When the pool holds too few.
    * @throws {Error} When the client is closed meanwhile.
    */
-  allocWait(pages: number): Promise<Uint8Array>;
+  allocWait(pages: number): Promise<Uint8Array<ArrayBuffer>>;
 
   /**
    * Allocates pages as a list; they need not be adjacent.

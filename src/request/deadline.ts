@@ -7,60 +7,102 @@
 import { ECANCELED, ETIMEDOUT } from "../../ffi/errno.ts";
 import { describe } from "../check.ts";
 
-/** When to stop waiting for an answer. */
+/** How a request is carried out, and when to stop waiting for its answer. */
 export interface IoOptions {
-  /** Milliseconds after which a region that has not answered gets its bit, with `ETIMEDOUT`. */
+  /**
+   * Whether a transfer that failed is searched for its first bad block, by halves. Default: `true` for a read; `false` for a write,
+   * which is tried once more, alone, and then reported at its first sector: a dying device gets no more work than that.
+   */
+  locate?: boolean;
+  /**
+   * Milliseconds after which a region that has not answered gets its bit, with `ETIMEDOUT`. The device is asked once more before
+   * that is said, and time that the program itself kept the event loop from running is given back once.
+   */
   timeout?: number;
   /** At its abort, a region that has not answered gets its bit, with `ECANCELED`. */
   signal?: AbortSignal;
 }
 
-/** A deadline that was checked. */
-export interface Deadline {
+/** Options that were checked. */
+export interface CheckedOptions {
+  readonly locate: boolean | undefined;
   readonly timeout: number | undefined;
   readonly signal: AbortSignal | undefined;
+  /** Whether the signal had been aborted. */
+  readonly aborted: boolean;
 }
 
 /** The longest timer there is, in milliseconds. */
 export const MAX_TIMEOUT: number = 2 ** 31 - 1;
 
+// A signal may have members of its own by these names. The library calls the platform's, which run no code of the caller's.
+const { addEventListener, removeEventListener } = EventTarget.prototype;
+const abortedOf = Object.getOwnPropertyDescriptor(AbortSignal.prototype, "aborted")!.get!;
+
 /**
- * Checks a deadline, reading each property once.
+ * Checks the options of a request, reading each property once.
  *
- * @param options The deadline.
+ * @param options The options.
  * @returns What was checked.
- * @throws {TypeError} When the signal is none.
+ * @throws {TypeError} When the signal is none, or `locate` is no boolean.
  * @throws {RangeError} When the timeout is no time.
  */
-export function checkDeadline(options: IoOptions): Deadline {
+export function checkOptions(options: IoOptions): CheckedOptions {
   if (typeof options !== "object" || options === null) {
-    throw new TypeError(`options is ${describe(options)}; it must be { timeout, signal }`);
+    throw new TypeError(`options is ${describe(options)}; it must be { locate, timeout, signal }`);
   }
-  const { timeout, signal } = options;
+  const { locate, timeout, signal } = options;
+  if (locate !== undefined && typeof locate !== "boolean") {
+    throw new TypeError(`options.locate is ${describe(locate)}; it must be a boolean`);
+  }
   if (timeout !== undefined && !(typeof timeout === "number" && timeout > 0 && timeout <= MAX_TIMEOUT)) {
     throw new RangeError(
       `options.timeout is ${describe(timeout)}; it must be above 0 and at most ${MAX_TIMEOUT} ms`,
     );
   }
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw new TypeError(`options.signal is ${describe(signal)}; it must be an AbortSignal`);
+  if (signal === undefined) return { locate, timeout, signal, aborted: false };
+  const wrong = new TypeError(`options.signal is ${describe(signal)}; it must be an AbortSignal`);
+  if (!(signal instanceof AbortSignal)) throw wrong;
+  try {
+    return { locate, timeout, signal, aborted: abortedOf.call(signal) };
+  } catch { // only made to look like one, by its prototype or a Proxy
+    throw wrong;
   }
-  return { timeout, signal };
+}
+
+/** What a deadline asks of those who judge it. */
+export interface Judge {
+  /**
+   * The deadline has come.
+   *
+   * @param errno `ETIMEDOUT` or `ECANCELED`.
+   * @param late Milliseconds by which the event loop was late to say so.
+   * @returns Milliseconds to go on waiting, or 0.
+   */
+  expire(errno: number, late: number): number;
 }
 
 /**
  * Starts the timer and listens to the signal.
  *
- * @param deadline A deadline that was checked.
- * @param expire Called once, when it has come, with `ETIMEDOUT` or `ECANCELED`.
+ * @param options Options that were checked.
+ * @param judge Judges the request when its deadline comes.
  * @returns Ends both.
  */
-export function arm({ timeout, signal }: Deadline, expire: (errno: number) => void): () => void {
-  const timer = timeout === undefined ? undefined : setTimeout(() => expire(ETIMEDOUT), timeout);
-  const onAbort = () => expire(ECANCELED);
-  signal?.addEventListener("abort", onAbort, { once: true });
+export function arm({ timeout, signal }: CheckedOptions, judge: Judge): () => void {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const wait = (milliseconds: number, forgives: boolean) => {
+    const due = performance.now() + milliseconds;
+    timer = setTimeout(() => {
+      const more = judge.expire(ETIMEDOUT, forgives ? performance.now() - due : 0);
+      if (more > 0) wait(more, false);
+    }, milliseconds);
+  };
+  const onAbort = () => void judge.expire(ECANCELED, 0);
+  if (signal !== undefined) addEventListener.call(signal, "abort", onAbort, { once: true });
+  if (timeout !== undefined) wait(timeout, true);
   return () => {
     clearTimeout(timer);
-    signal?.removeEventListener("abort", onAbort);
+    if (signal !== undefined) removeEventListener.call(signal, "abort", onAbort);
   };
 }

@@ -6,14 +6,7 @@
 
 import { describe } from "../check.ts";
 import { BlockDevice, SECTOR_SIZE } from "../device/device.ts";
-
-/** The most regions one request may name: one error bit each (`BITS_PER_LONG` in drivers/md/dm-io.c). */
-export const MAX_REGIONS = 64;
-
-/** `rw`: fill memory from one region. */
-export const READ = 0;
-/** `rw`: write memory to each region. */
-export const WRITE = 1;
+import { MAX_REGIONS, type Operation } from "../schedule/io.ts";
 
 /** A run of sectors on a device (`struct dm_io_region`). */
 export interface IoRegion {
@@ -35,7 +28,7 @@ export interface RegionSink {
  * Checks regions before any I/O.
  *
  * @param where The regions. Each property is read once, so that what was checked is what is used.
- * @param write Whether they are to be written.
+ * @param op What is to be done with them.
  * @param request Is given each region that was checked.
  * @returns Bytes of the longest region.
  * @throws {TypeError} For what is no region, a closed device, or one that was not opened for writing.
@@ -44,7 +37,7 @@ export interface RegionSink {
  */
 export function checkRegions(
   where: readonly IoRegion[],
-  write: boolean,
+  op: Operation,
   request: RegionSink,
 ): number {
   if (!Array.isArray(where)) throw new TypeError(`regions is ${describe(where)}; it must be an array`);
@@ -52,8 +45,10 @@ export function checkRegions(
   if (length < 1 || length > MAX_REGIONS) {
     throw new RangeError(`regions holds ${length} regions; a request takes 1 to ${MAX_REGIONS}`);
   }
-  if (!write && length > 1) {
-    throw new RangeError(`regions holds ${length} regions; a read takes 1, as its memory can hold only one`);
+  if (length > op.mostRegions) {
+    throw new RangeError(
+      `regions holds ${length} regions; a ${op.name} takes ${op.mostRegions}, as its memory can hold only one`,
+    );
   }
   let longest = 0;
   for (let i = 0; i < length; i++) {
@@ -62,7 +57,7 @@ export function checkRegions(
       throw new TypeError(`regions[${i}] is ${describe(region)}; it must be { bdev, sector, count }`);
     }
     const { bdev, sector, count } = region;
-    checkRegion(bdev, sector, count, i, write);
+    checkRegion(bdev, sector, count, i, op.writes);
     request.addRegion(bdev, sector, count);
     if (count > longest) longest = count;
   }

@@ -9,28 +9,27 @@ import type { Request } from "./request.ts";
 /** A set of requests that allocates nothing to add one or take one out: each knows its place. */
 export class RequestSet implements Iterable<Request> {
   readonly #requests: Request[] = [];
-  #size = 0;
 
   /** How many there are. */
   get size(): number {
-    return this.#size;
+    return this.#requests.length;
   }
 
   /** Adds a request that is not there. */
   add(request: Request): void {
-    request.place = this.#size;
-    this.#requests[this.#size++] = request;
+    request.place = this.#requests.push(request) - 1;
   }
 
   /** Takes out a request that is there; the last one takes its place. */
   delete(request: Request): void {
-    const last = this.#requests[--this.#size]!;
+    const last = this.#requests.pop()!;
+    if (last === request) return;
     last.place = request.place;
     this.#requests[request.place] = last;
   }
 
   /** Those that are there now, whatever is added or taken out while they are gone through. */
   [Symbol.iterator](): Iterator<Request> {
-    return this.#requests.slice(0, this.#size)[Symbol.iterator]();
+    return this.#requests.slice()[Symbol.iterator]();
   }
 }

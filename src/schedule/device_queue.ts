@@ -1,29 +1,34 @@
 /**
- * Lanes: what waits and what is in flight for one device of one client.
+ * Device queues: the regions that wait for one device of one client, and what is in flight for it.
  *
  * @module
  */
 
 import type { BlockDevice } from "../device/device.ts";
-import type { RegionIo } from "../request/request.ts";
 
-/** The regions that wait for one device, in the order in which they were asked for. */
-export class DeviceQueue {
+/** What can wait in a {@linkcode DeviceQueue}: a link of its list. */
+export interface Queued<Self> {
+  /** The next one in the same queue. */
+  next: Self | null;
+}
+
+/** The regions that wait for one device, in the order of their requests. */
+export class DeviceQueue<Region extends Queued<Region>> {
   /** SQEs in flight for the device. */
   inFlight = 0;
   /** Pool pages that stand in for the memory of requests that name the device. */
   bouncePages = 0;
-  /** Whether it is in the scheduler's round. */
-  ready = false;
+  /** Its place among the queues that have something to issue; -1 while it is not among them. */
+  place = -1;
   /** The first region with something left to issue. */
-  head: RegionIo | null = null;
-  #tail: RegionIo | null = null;
+  head: Region | null = null;
+  #tail: Region | null = null;
 
   /**
    * @param device The device.
    * @param fd Its file descriptor, or its place in the table of files.
    * @param flags `IOSQE_*` flags of its SQEs; one of them says which of the two `fd` is.
-   * @param forget Ends what the lane asked of its device.
+   * @param forget Ends what the queue asked of its device.
    */
   constructor(
     readonly device: BlockDevice,
@@ -33,7 +38,7 @@ export class DeviceQueue {
   ) {}
 
   /** Queues a region. */
-  push(region: RegionIo): void {
+  push(region: Region): void {
     region.next = null;
     if (this.#tail === null) this.head = region;
     else this.#tail.next = region;
@@ -49,8 +54,8 @@ export class DeviceQueue {
   }
 
   /** Drops a region from the queue, wherever it is. @returns Whether it was there. */
-  remove(region: RegionIo): boolean {
-    let before: RegionIo | null = null;
+  remove(region: Region): boolean {
+    let before: Region | null = null;
     for (let one = this.head; one !== null; before = one, one = one.next) {
       if (one !== region) continue;
       if (before === null) this.head = one.next;

@@ -169,7 +169,7 @@ const ASKS: Record<string, Ask> = {
   },
   "a page, with a callback": (io, [a], act) => {
     const memory: IoMemory = { pageList: acting({ next: null, page: page() }, "page", act) };
-    io.notify(true, [region(a!)], memory, () => {
+    io.notify(WRITE, [region(a!)], memory, () => {
       throw new Error("it was told of a request that was never accepted");
     }, null);
   },

@@ -9,8 +9,10 @@ import {
   dmIoPut,
   IoClient,
   pageSize,
+  READ,
   WRITE,
 } from "../../mod.ts";
+import { clientOn } from "../../src/client.ts";
 import { BreakingRing } from "../support/breaking_ring.ts";
 import { pattern } from "../support/bytes.ts";
 import { settlesWithin, until } from "../support/commands.ts";
@@ -38,7 +40,7 @@ for (const count of [1, 2, 3, 50]) {
       const writes = Array.from({ length: count }, (_, i) => io.write([where, where], pattern(4096, i)));
       const told: bigint[][] = Array.from({ length: count }, () => []);
       for (const bits of told) {
-        io.notify(false, [where], new Uint8Array(4096), (error) => bits.push(error), null);
+        io.notify(READ, [where], new Uint8Array(4096), (error) => bits.push(error), null);
       }
       assertEquals([io.outstanding, device.inFlight], [2 * count, 3 * count]);
       const closing = io.close();
@@ -135,7 +137,7 @@ Deno.test("close resolves at once for an idle client, however often and with wha
 Deno.test("a fault refuses those who wait for pages, and those who ask for some later", () =>
   withFile(async (device) => {
     const ring = new BreakingRing(8);
-    const io = new IoClient({ pages: 2, engine: ring });
+    const io = clientOn(ring, { pages: 2 });
     const held = io.pool.alloc(2);
     const where = { bdev: device, sector: 0, count: 8 };
     const copied = io.write([where], pattern(4096, 1));

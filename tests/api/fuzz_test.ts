@@ -2,7 +2,15 @@
 
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { BlockDevice, IoClient, type IoMemory, type IoRegion, type IoResult, pageSize } from "../../mod.ts";
+import {
+  BlockDevice,
+  IoClient,
+  type IoMemory,
+  type IoRegion,
+  type IoResult,
+  pageSize,
+  WRITE,
+} from "../../mod.ts";
 import { expectSame, fillPattern, pattern } from "../support/bytes.ts";
 import { settlesWithin } from "../support/commands.ts";
 import { LoopDevice } from "../support/loop.ts";
@@ -161,7 +169,7 @@ class World {
         return Promise.resolve(io.writeSync(regions, memory));
       case "notify": {
         const { promise, resolve } = Promise.withResolvers<bigint>();
-        io.notify(true, regions, memory, resolve, null);
+        io.notify(WRITE, regions, memory, resolve, null);
         return promise;
       }
     }

@@ -35,7 +35,7 @@ interface Outcome {
 
 // What surrounds each way of making requests; half as many go first, so that what is made once has been made.
 const frame = (body: string, path: string, resident: number) => `
-  import { BlockDevice, IoClient } from "./mod.ts";
+  import { BlockDevice, IoClient, READ, WRITE } from "./mod.ts";
   const device = BlockDevice.open(${JSON.stringify(path)}, { write: true });
   const io = new IoClient({ pages: 128 });
   let errors = 0;
@@ -128,7 +128,7 @@ Deno.test("100,000 requests with callbacks leave nothing behind", () =>
         else if (started < count) start();
         void context;
       };
-      const start = () => io.notify(started % 2 === 0, [where(started)], page, fn, { i: started++ });
+      const start = () => io.notify(started % 2 === 0 ? WRITE : READ, [where(started)], page, fn, { i: started++ });
       for (let i = 0; i < 64; i++) start();
     });
     io.pool.free(page);`));

@@ -10,6 +10,7 @@ import {
   dmIoGet,
   dmIoPut,
 } from "../../mod.ts";
+import { clientOn } from "../../src/client.ts";
 import { dmIoSyncVm, IoClient, type IoRegion, type Page, pageSize, READ, WRITE } from "../../mod.ts";
 import { BreakingRing } from "../support/breaking_ring.ts";
 import { expectSame, pattern } from "../support/bytes.ts";
@@ -122,7 +123,7 @@ Deno.test("a request of nothing but empty regions calls back, later", () =>
     await using io = new IoClient({ pages: 4 });
     const calls = new Calls();
     const empty = { bdev: device, sector: 8, count: 0 };
-    calls.during(() => io.notify(true, [empty, empty], new Uint8Array(0), calls.fn, 1));
+    calls.during(() => io.notify(WRITE, [empty, empty], new Uint8Array(0), calls.fn, 1));
     await calls.expect(1);
     assertEquals(calls.errors, [0n]);
   }));
@@ -133,7 +134,7 @@ Deno.test("a blocking call that meets a completion leaves its fn to the event lo
       await using io = new IoClient({ pages: 16, poll });
       const data = io.pool.alloc(2);
       const calls = new Calls();
-      for (let i = 0; i < 8; i++) io.notify(true, [region(i)], data.subarray(0, PAGE), calls.fn, i);
+      for (let i = 0; i < 8; i++) io.notify(WRITE, [region(i)], data.subarray(0, PAGE), calls.fn, i);
       const answer = io.write([region(9)], data.subarray(0, PAGE));
       let answered = false;
       answer.then(() => answered = true);
@@ -167,7 +168,7 @@ Deno.test("an fn that throws surfaces as uncaught, and every other request compl
             throw new Error(`thrown by ${i}`);
           }
           : calls.fn;
-        io.notify(true, [region(i)], page, fn, i);
+        io.notify(WRITE, [region(i)], page, fn, i);
       }
       const promised = await Promise.all(Array.from({ length: 30 }, (_, i) => io.read(region(i), page)));
       assertEquals(promised.map(({ errorBits }) => errorBits), Array(30).fill(0n));
@@ -183,10 +184,10 @@ Deno.test("an fn that throws surfaces as uncaught, and every other request compl
 
 Deno.test("an fn that throws ends a program that does not catch it, with its own message", async () => {
   const source = `
-    import { BlockDevice, IoClient } from "./mod.ts";
+    import { BlockDevice, IoClient, WRITE } from "./mod.ts";
     const io = new IoClient({ pages: 4 });
     const device = BlockDevice.open("file", { write: true, create: 4096 });
-    io.notify(true, [{ bdev: device, sector: 0, count: 8 }], io.pool.alloc(1), () => {
+    io.notify(WRITE, [{ bdev: device, sector: 0, count: 8 }], io.pool.alloc(1), () => {
       throw new Error("from the callback");
     }, null);
     await new Promise(() => setTimeout(() => {}, 30_000));`;
@@ -207,7 +208,7 @@ Deno.test("an fn may start requests of every kind, blocking ones too", () =>
         assertEquals(read.errorBits, 0n);
         assertEquals(io.writeSync([region(2), region(3)], data).errorBits, 0n);
         calls.fn(0n, depth);
-        if (++depth < 50) io.notify(true, [region(depth)], data, next, null);
+        if (++depth < 50) io.notify(WRITE, [region(depth)], data, next, null);
       };
       next();
       await calls.expect(50);
@@ -220,8 +221,8 @@ Deno.test("a blocking call in an fn that meets another's completion does not los
       await using io = new IoClient({ pages: 8, poll });
       const data = io.pool.alloc(2);
       const calls = new Calls();
-      io.notify(true, [region(0)], data, () => {
-        io.notify(true, [region(1)], data, calls.fn, null);
+      io.notify(WRITE, [region(0)], data, () => {
+        io.notify(WRITE, [region(1)], data, calls.fn, null);
         for (let i = 0; i < 10_000 && io.outstanding > 0; i++) io.readSync(region(2), data.subarray(PAGE));
         assertEquals(io.outstanding, 0);
         calls.fn(0n, null);
@@ -239,13 +240,13 @@ Deno.test("an fn may close its device and its client", () =>
     const closed = Promise.withResolvers<void>();
     const where = [{ bdev: other, sector: 0, count: 8 }];
     const data = io.pool.alloc(1);
-    io.notify(true, where, data, (error) => {
+    io.notify(WRITE, where, data, (error) => {
       calls.fn(error, "first");
       void other.close();
       void io.close().then(closed.resolve, closed.reject);
       assertThrows(() => io.write(where, data), TypeError, "closed");
     }, null);
-    for (let i = 0; i < 5; i++) io.notify(true, [region(i)], data, calls.fn, i);
+    for (let i = 0; i < 5; i++) io.notify(WRITE, [region(i)], data, calls.fn, i);
     assert(await settlesWithin(closed.promise, PATIENCE), "close() in a callback hangs");
     await calls.expect(6);
     assert(other.closed);
@@ -271,10 +272,10 @@ Deno.test("dmIoPut in an fn, and with requests under way, still lets every fn be
 Deno.test("a ring that breaks tells everybody once, and can still be closed", () =>
   withFile(async (_, region) => {
     const engine = new BreakingRing(8);
-    const io = new IoClient({ pages: 8, engine });
+    const io = clientOn(engine, { pages: 8 });
     const data = io.pool.alloc(1);
     const calls = new Calls();
-    for (let i = 0; i < 4; i++) io.notify(true, [region(i)], data, calls.fn, i);
+    for (let i = 0; i < 4; i++) io.notify(WRITE, [region(i)], data, calls.fn, i);
     engine.breaksAt = 0;
     const answer = io.write([region(5)], data).then(() => "answered", (error: Error) => error.message);
     assert(await settlesWithin(answer, PATIENCE));

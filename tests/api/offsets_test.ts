@@ -1,16 +1,8 @@
 import { assertEquals } from "@std/assert";
-import {
-  BlockDevice,
-  type Completions,
-  dmIoClient,
-  dmIoGet,
-  dmIoPut,
-  type Engine,
-  type EngineFeatures,
-  IoClient,
-  READ,
-  WRITE,
-} from "../../mod.ts";
+import { BlockDevice, dmIoClient, dmIoGet, dmIoPut, type EngineFeatures, READ, WRITE } from "../../mod.ts";
+import { clientOn } from "../../src/client.ts";
+import type { Completions, Engine } from "../../src/engine/engine.ts";
+import type { Sqe } from "../../src/engine/sqe.ts";
 import { expectSame, pattern } from "../support/bytes.ts";
 import { succeed } from "../support/commands.ts";
 import { LoopDevice } from "../support/loop.ts";
@@ -104,18 +96,7 @@ class Recorder implements Engine {
   get queued(): number {
     return this.#queued;
   }
-  prepare(
-    _opcode: number,
-    _fd: number,
-    low: number,
-    high: number,
-    _address: number,
-    length: number,
-    _bufferIndex: number,
-    _flags: number,
-    userData: number,
-    generation: number,
-  ): void {
+  push({ offsetLow: low, offsetHigh: high, length, userData, generation }: Sqe): void {
     const { completions } = this;
     completions.userData[this.#queued] = userData;
     completions.generation[this.#queued] = generation;
@@ -126,16 +107,8 @@ class Recorder implements Engine {
   vector(_address: number, length: number): void {
     this.#iovecs += length;
   }
-  prepareVectored(
-    opcode: number,
-    fd: number,
-    low: number,
-    high: number,
-    flags: number,
-    userData: number,
-    generation: number,
-  ): void {
-    this.prepare(opcode, fd, low, high, 0, this.#iovecs, 0, flags, userData, generation);
+  vectored(sqe: Sqe): void {
+    sqe.length = this.#iovecs;
     this.#iovecs = 0;
   }
   submit(): number {
@@ -183,7 +156,7 @@ const SECTORS = [
 for (const plainOpcodes of [true, false]) {
   Deno.test(`byte offsets are exact up to the last safe sector, ${plainOpcodes ? "plain" : "vectored"}`, async () => {
     const engine = new Recorder(plainOpcodes);
-    await using io = new IoClient({ engine, pages: 0 });
+    await using io = clientOn(engine, { pages: 0 });
     using bdev = new BlockDevice({
       path: "far",
       fd: -1,
@@ -206,7 +179,7 @@ for (const plainOpcodes of [true, false]) {
         for (const count of [1, 4900]) {
           engine.asked.length = 0;
           const region = { bdev, sector, count };
-          const result = count === 1 ? io.writeSync([region], memory) : await io.read(region, memory);
+          const result = count === 1 ? io.writeSync([region], memory) : io.readSync(region, memory);
           assertEquals(result.errorBits, 0n);
           let next = BigInt(sector) * 512n;
           for (const { offset, length } of engine.asked) {

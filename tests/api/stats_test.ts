@@ -1,7 +1,7 @@
 /** `client.stats()`: what was done is counted, each thing once; and what comes alone is not held back. */
 
 import { assert, assertEquals, assertGreater, assertGreaterOrEqual, assertLess } from "@std/assert";
-import { BlockDevice, IoClient, type IoStats } from "../../mod.ts";
+import { BlockDevice, IoClient, type IoStats, READ } from "../../mod.ts";
 import { loopDevices } from "../support/loop.ts";
 import { NbdDevice } from "../support/nbd.ts";
 import { Scratch } from "../support/scratch.ts";
@@ -36,7 +36,7 @@ Deno.test("a lone request is with the kernel before its call has returned, the f
     const start = [
       () => io.read(where, page),
       () => io.write([where], page),
-      () => new Promise<void>((resolve) => io.notify(false, [where], page, () => resolve(), null)),
+      () => new Promise<void>((resolve) => io.notify(READ, [where], page, () => resolve(), null)),
     ];
     for (let i = 0; i < 300; i++) {
       const before = io.stats();
@@ -91,8 +91,13 @@ Deno.test("each kind of I/O is counted for what it is", async () => {
   );
   assertEquals(
     counts(await added(io, () => io.read(where, shared.memory))),
+    { ...one, fixedSqes: fixed, bounces: 1 },
+    "shared memory is copied, as its isolate may end",
+  );
+  assertEquals(
+    counts(await added(io, () => io.readSync(where, shared.memory))),
     { ...one, fixedSqes: 0 },
-    "shared memory is not fixed",
+    "a blocking call uses shared memory where it lies, and that is not fixed",
   );
   assertEquals(
     counts(await added(io, () => io.write([where], new Uint8Array(PAGE)))),

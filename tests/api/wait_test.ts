@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertGreater, assertGreaterOrEqual, assertLess } from "@std/assert";
 import { cpuUsage } from "node:process";
-import { BlockDevice, IoClient } from "../../mod.ts";
+import { BlockDevice, IoClient, READ } from "../../mod.ts";
 import { loopDevices } from "../support/loop.ts";
 import { NbdDevice } from "../support/nbd.ts";
 import { processState } from "../support/process_state.ts";
@@ -100,7 +100,7 @@ Deno.test("callbacks that start the next request let timers run", async () => {
       const page = io.pool.alloc(1);
       const next = () => {
         if (performance.now() > end) resolve();
-        else io.notify(false, [{ bdev: device, sector: i * 8, count: 8 }], page, next, null);
+        else io.notify(READ, [{ bdev: device, sector: i * 8, count: 8 }], page, next, null);
       };
       next();
     });
@@ -194,7 +194,7 @@ Deno.test("a program lives until its outstanding requests have called back", asy
       dmIoGet(8);
       const page = io.pool.alloc(1);
       dmIoAsyncVm(1, [where], WRITE, new Uint8Array(4096), (error) => console.log("dmIo", error), null);
-      io.notify(true, [where], page, () => {
+      io.notify(WRITE, [where], page, () => {
         io.write([where], page, { timeout: 10_000 }).then(({ errorBits }) => console.log("promise", errorBits));
       }, null);`,
       nbd.path,

@@ -1,7 +1,7 @@
 /** Regions, memory and devices that the caller gets wrong: refused at once, by name, value and bound, and nothing else happens. */
 
 import { assertEquals } from "@std/assert";
-import { type BioVec, BlockDevice, MAX_REGIONS } from "../../mod.ts";
+import { type BioVec, BlockDevice, MAX_REGIONS, READ, WRITE } from "../../mod.ts";
 import { Bed, list, PAGE, SECTORS, unexpected, wrong } from "../support/wrong_input_bed.ts";
 
 Deno.test("a request for no region, or for 65, is refused", async () => {
@@ -12,7 +12,7 @@ Deno.test("a request for no region, or for 65, is refused", async () => {
     const words = [`${regions.length} regions`, "1 to 64"];
     bed.refuses(() => io.write(regions, pages), RangeError, ...words);
     bed.refuses(() => io.writeSync(regions, pages), RangeError, ...words);
-    bed.refuses(() => io.notify(true, regions, pages, unexpected, 0), RangeError, ...words);
+    bed.refuses(() => io.notify(WRITE, regions, pages, unexpected, 0), RangeError, ...words);
   }
   bed.refuses(() => io.write(wrong("all"), pages), TypeError, "regions", '"all"');
   bed.refuses(() => io.write(wrong({ length: 1, 0: bed.region(0, 8) }), pages), TypeError, "regions");
@@ -23,7 +23,7 @@ Deno.test("a request for no region, or for 65, is refused", async () => {
 Deno.test("a callback's request can read from one region only", async () => {
   await using bed = await Bed.create();
   const two = [bed.region(0, 8), bed.region(8, 8)];
-  bed.refuses(() => bed.io.notify(false, two, bed.pages, unexpected, null), RangeError, "regions", "2", "1");
+  bed.refuses(() => bed.io.notify(READ, two, bed.pages, unexpected, null), RangeError, "regions", "2", "1");
   await bed.expectUntouched();
 });
 

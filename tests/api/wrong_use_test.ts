@@ -20,7 +20,7 @@ Deno.test("a closed client refuses everything, as often as it is asked", async (
       const call of [
         () => io.write([region], new Uint8Array(4096)),
         () => io.readSync(region, new Uint8Array(4096)),
-        () => io.notify(true, [region], new Uint8Array(4096), unexpected, null),
+        () => io.notify(WRITE, [region], new Uint8Array(4096), unexpected, null),
       ]
     ) bed.refuses(call, TypeError, "the client is closed");
     await closing;
@@ -158,7 +158,7 @@ Deno.test("the dm-io functions refuse bad counts, rw, errorBits and fn", async (
       "function",
     );
     bed.refuses(
-      () => bed.io.notify(true, [region], data, wrong<() => void>(fn), 0),
+      () => bed.io.notify(WRITE, [region], data, wrong<() => void>(fn), 0),
       TypeError,
       "fn",
       "function",

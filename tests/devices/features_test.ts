@@ -256,7 +256,7 @@ const results: string[] = [];
 for (let i = 0; i < 200 && !results.at(-1)?.startsWith("io_uring"); i++) results.push(await attempt());
 let called = 0;
 try {
-  io.notify?.(true, [region], page, () => called++, null);
+  io.notify?.(1, [region], page, () => called++, null);
 } catch (error) {
   results.push(name(error));
 }

@@ -4,6 +4,7 @@ import { assert, assertEquals, assertGreaterOrEqual, assertLess } from "@std/ass
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { EFAULT, EINVAL } from "../../ffi/errno.ts";
 import { MappedMemory } from "../../ffi/memory.ts";
+import { Sqe } from "../../src/engine/sqe.ts";
 import { IoUring } from "../../src/engine/io_uring.ts";
 import {
   IORING_OP_READ,
@@ -62,20 +63,35 @@ class Bench implements AsyncDisposable {
     return fd;
   }
 
+  /** Queues an SQE of these fields; the others are 0. */
+  push(fields: Partial<Sqe>, vectored = false): void {
+    const sqe = Object.assign(new Sqe(), fields);
+    if (vectored) this.ring.vectored(sqe);
+    this.ring.push(sqe);
+  }
+
   /** Queues a read of one block into place `at` of the memory. */
   read(fd: number, block: number, at: number, userData: number, generation = 0): void {
     const address = this.memory.address + at * BLOCK;
-    this.ring.prepare(IORING_OP_READ, fd, block * BLOCK, 0, address, BLOCK, 0, 0, userData, generation);
+    this.push({
+      opcode: IORING_OP_READ,
+      fd,
+      offsetLow: block * BLOCK,
+      address,
+      length: BLOCK,
+      userData,
+      generation,
+    });
   }
 
   /** Queues what completes at once. */
   nothing(userData: number, generation = 0): void {
-    this.ring.prepare(IORING_OP_NOP, 0, 0, 0, 0, 0, 0, 0, userData, generation);
+    this.push({ opcode: IORING_OP_NOP, userData, generation });
   }
 
   /** Queues what the kernel will not start. */
   nonsense(userData: number): void {
-    this.ring.prepare(NO_SUCH_OPCODE, 0, 0, 0, 0, 0, 0, 0, userData, 0);
+    this.push({ opcode: NO_SUCH_OPCODE, userData });
   }
 
   /** Reaps what is there: user data, generation, result of each. */
@@ -255,6 +271,7 @@ const WAITS = `
 import { openSync, writeSync } from "node:fs";
 import { MappedMemory } from "./ffi/memory.ts";
 import { IoUring } from "./src/engine/io_uring.ts";
+import { Sqe } from "./src/engine/sqe.ts";
 
 const ring = new IoUring(8);
 const { extArg, deferTaskrun } = ring.features;
@@ -263,7 +280,10 @@ if (Deno.args[0] === "poll") (ring.features as { extArg: boolean }).extArg = fal
 new Deno.Command("mkfifo", { args: ["fifo"] }).outputSync();
 const fd = openSync("fifo", "r+");
 const memory = new MappedMemory(512);
-const read = () => ring.prepare(22, fd, 0, 0, memory.address, 512, 0, 0, 1, 0);
+const read = () => {
+        const fields = { opcode: 22, fd, address: memory.address, length: 512, userData: 1 };
+        ring.push(Object.assign(new Sqe(), fields));
+      };
 const lasts = (timeout: number) => {
   const began = performance.now();
   ring.wait(timeout);
@@ -319,7 +339,10 @@ Deno.test("an iovec array reaches the kernel for each vectored SQE of a batch, a
     // 4 SQEs of 8 blocks, each taken from memory back to front; between them one that stops the batch.
     for (let sqe = 0; sqe < 4; sqe++) {
       for (let i = 7; i >= 0; i--) ring.vector(memory.address + (sqe * 8 + i) * BLOCK, BLOCK);
-      ring.prepareVectored(IORING_OP_WRITEV, fd, sqe * 8 * BLOCK, 0, 0, sqe, round);
+      bench.push(
+        { opcode: IORING_OP_WRITEV, fd, offsetLow: sqe * 8 * BLOCK, userData: sqe, generation: round },
+        true,
+      );
       if (sqe === 1) bench.nonsense(100);
     }
     assertEquals(ring.vectorRoom, whole - 32);
@@ -339,7 +362,7 @@ Deno.test("an iovec array reaches the kernel for each vectored SQE of a batch, a
 
   // Back into other memory, as the longest array that the kernel takes.
   for (let i = 0; i < 1024; i++) ring.vector(memory.address + (512 + i % 32) * BLOCK + (i >> 5) * 16, 16);
-  ring.prepareVectored(IORING_OP_READV, fd, 0, 0, 0, 7, 7);
+  bench.push({ opcode: IORING_OP_READV, fd, userData: 7, generation: 7 }, true);
   assertEquals(bench.finish(1), [[7, 7, 1024 * 16]]);
   const got = new Uint8Array(32 * BLOCK);
   for (let i = 0; i < 1024; i++) {
@@ -364,7 +387,15 @@ Deno.test("byte offsets beyond 2^32 and 2^53 reach their place", async () => {
     fillPattern(bench.bytes.subarray(i * BLOCK, (i + 1) * BLOCK), i);
     const [low, high] = [Number(offset & 0xffff_ffffn), Number(offset >> 32n)];
     const address = bench.memory.address + i * BLOCK;
-    bench.ring.prepare(IORING_OP_WRITE, fd, low, high, address, BLOCK, 0, 0, i, 0);
+    bench.push({
+      opcode: IORING_OP_WRITE,
+      fd,
+      offsetLow: low,
+      offsetHigh: high,
+      address,
+      length: BLOCK,
+      userData: i,
+    });
   });
   assertEquals(bench.finish(offsets.length).sort(byUserData), offsets.map((_, i) => [i, 0, BLOCK]));
   using file = Deno.openSync(bench.folder.join("file"));
@@ -383,18 +414,16 @@ Deno.test("places of the tables are filled, used, emptied and filled again", asy
   const fd = bench.file(pattern(8 * BLOCK, 8));
   const last = ring.tableEntries - 1;
   const fixed = (opcode: number, file: number, place: number, at = 0): number => {
-    ring.prepare(
+    bench.push({
       opcode,
-      file,
-      4 * BLOCK,
-      0,
-      memory.address + at * BLOCK,
-      BLOCK,
-      place,
-      IOSQE_FIXED_FILE,
-      1,
-      0,
-    );
+      fd: file,
+      offsetLow: 4 * BLOCK,
+      address: memory.address + at * BLOCK,
+      length: BLOCK,
+      bufferIndex: place,
+      flags: IOSQE_FIXED_FILE,
+      userData: 1,
+    });
     return bench.finish(1)[0]![2];
   };
   assertEquals([ring.features.fixedBuffers, ring.features.fixedFiles], [true, true]);

@@ -2,6 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { deadline } from "@std/async/deadline";
 import { IoUring } from "../../src/engine/io_uring.ts";
 import { BlockDevice, IoClient } from "../../mod.ts";
+import { clientOn } from "../../src/client.ts";
 import { expectSame, fillPattern, pattern } from "../support/bytes.ts";
 import { run } from "../support/commands.ts";
 import { LoopDevice } from "../support/loop.ts";
@@ -47,7 +48,7 @@ async function withBadDevice(
 for (const poll of [true, false]) {
   for (const [kind, make] of Object.entries(MEMORY)) {
     const how = `${kind}${poll ? "" : ", without polling"}`;
-    Deno.test(`a write over bad sectors, from ${how}, writes all that is before the first and names it`, () =>
+    Deno.test(`a write with locate, from ${how}, writes all before the first bad sector and names it`, () =>
       withBadDevice(poll, async (io, nbd, bdev) => {
         const memory = make(io);
         for (const [i, [name, ranges, bad]] of CASES.entries()) {
@@ -57,7 +58,10 @@ for (const poll of [true, false]) {
           nbd.setBadRanges(ranges);
           fillPattern(memory, 200 + i);
           const region = { bdev, sector: FIRST, count: COUNT };
-          const { errorBits, failures } = await deadline(io.write([region], memory), SECONDS_20);
+          const { errorBits, failures } = await deadline(
+            io.write([region], memory, { locate: true }),
+            SECONDS_20,
+          );
           assertEquals(errorBits, 1n, name);
           assertEquals(failures, [{ region: 0, errno: 5, code: "EIO", sector: bad }], name);
           nbd.setBadRanges([]);
@@ -177,7 +181,9 @@ class DyingRing extends IoUring {
 Deno.test("a device that dies while its bad sector is looked for failed for the first reason", async () => {
   await using loop = await LoopDevice.create({ bytes: 1 << 20 });
   using bdev = BlockDevice.open(loop.path, { write: true, direct: true });
-  await using io = new IoClient({ engine: new DyingRing(8) });
-  const { failures } = await io.write([{ bdev, sector: 80, count: 128 }], pattern(65536, 1));
+  await using io = clientOn(new DyingRing(8));
+  const { failures } = await io.write([{ bdev, sector: 80, count: 128 }], pattern(65536, 1), {
+    locate: true,
+  });
   assertEquals(failures, [{ region: 0, errno: 5, code: "EIO", sector: 80 }]);
 });

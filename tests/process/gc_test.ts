@@ -8,7 +8,8 @@ import { programFolder, runIn } from "../support/program.ts";
 // late byte of it would fall on somebody else's: on a write under way, which the device then shows, or on a canary.
 const PROGRAM = `
   import { IoUring } from "./src/engine/io_uring.ts";
-  import { BlockDevice, IoClient } from "./mod.ts";
+  import { clientOn } from "./src/client.ts";
+  import { BlockDevice, WRITE } from "./mod.ts";
 
   let submits = 0;
   class CollectingRing extends IoUring {
@@ -26,7 +27,7 @@ const PROGRAM = `
   const SLOW = 97;
   const PAGES = 256;
   const [slow, ...devices] = Deno.args.map((path) => BlockDevice.open(path, { write: true, direct: true }));
-  const io = new IoClient({ engine: new CollectingRing(1024), pages: PAGES });
+  const io = clientOn(new CollectingRing(1024), { pages: PAGES });
 
   let writes = 0, done = 0, checked = 0, pooled = 0;
 
@@ -72,7 +73,7 @@ const PROGRAM = `
       }
       case 5: {
         const done = (bits) => { if (bits !== 0n) throw new Error("write " + i + " failed"); };
-        return io.notify(true, both, fill(new Uint8Array(LENGTH), i), done, null);
+        return io.notify(WRITE, both, fill(new Uint8Array(LENGTH), i), done, null);
       }
     }
   };

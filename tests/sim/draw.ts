@@ -8,9 +8,12 @@ import type { Disk } from "./disk.ts";
 import type { Device } from "./library.ts";
 import { lend, type PoolPages } from "./loan.ts";
 import { Request, type Target } from "./model.ts";
-import type { Random } from "./random.ts";
+import { Random } from "./random.ts";
 import { LARGE } from "./shape.ts";
 import type { World } from "./world.ts";
+
+/** The first number of the streams that say whether a request searches for bad blocks. */
+const LOCATE = 1e6;
 
 /** A device that may be named. */
 export interface Usable {
@@ -31,7 +34,10 @@ export function drawRequest(
   if (regions.length === 0) return undefined;
   const bytes = Math.max(...regions.map((region) => region.count)) * 512;
   const loan = lend(bytes, pages, chance);
-  const request = new Request(world, tally.requests++, write, regions, loan);
+  const id = tally.requests++;
+  // A stream of chance of its own, so that what a seed draws besides stays what it was.
+  const locate = Random.of(world.seed, LOCATE + id).chance(0.5);
+  const request = new Request(world, id, write, regions, loan, locate);
   const name = write ? "write " : "read  ";
   const places = () =>
     regions.map(({ disk, sector, count }) => `${disk.name} ${sector - disk.base}+${count}`);

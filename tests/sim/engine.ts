@@ -8,6 +8,7 @@
 
 import type { EngineFeatures } from "../../src/engine/features.ts";
 import type { Completions, Engine } from "../../src/engine/engine.ts";
+import type { Sqe } from "../../src/engine/sqe.ts";
 import type { Weather } from "./disk.ts";
 import { Files } from "./files.ts";
 import { AddressSpace, type Segment } from "./memory.ts";
@@ -21,7 +22,7 @@ import {
   READ,
   READ_FIXED,
   READV,
-  type Sqe,
+  type SimSqe,
   WRITE,
   WRITE_FIXED,
   WRITEV,
@@ -34,6 +35,8 @@ const REFUSALS_IN_A_ROW = 3;
 /** Calls without an end of any SQE and without a turn of the event loop. */
 const BUSY_CALLS = 100_000;
 const ENOMEM = 12;
+/** Where the iovecs lie, for an SQE that names them: no memory of a caller lies there. */
+const VECTORS = 1;
 
 /** What an engine of a run looks like. */
 export interface EngineShape {
@@ -49,7 +52,7 @@ export interface EngineShape {
 }
 
 interface Cqe {
-  readonly sqe: Sqe;
+  readonly sqe: SimSqe;
   readonly result: number;
 }
 
@@ -68,10 +71,11 @@ export class SimEngine implements Engine {
   /** Whether `registerBuffer` finds memory beyond the limit now and then. */
   lockedMemoryRunsOut = false;
   readonly #chance: Random;
-  readonly #queue: Sqe[] = [];
+  readonly #queue: SimSqe[] = [];
   readonly #ready: Cqe[] = [];
-  readonly #outstanding = new Map<string, Sqe>();
+  readonly #outstanding = new Map<string, SimSqe>();
   #vectors: Segment[] = [];
+  #named: readonly Segment[] = [];
   #vectorsUsed = 0;
   #refusals = 0;
   #sqes = 0;
@@ -95,7 +99,7 @@ export class SimEngine implements Engine {
     world.onTurn = () => this.#endWait();
   }
 
-  /** SQEs prepared and not yet reaped. */
+  /** SQEs pushed and not yet reaped. */
   get outstanding(): number {
     return this.#outstanding.size;
   }
@@ -116,19 +120,15 @@ export class SimEngine implements Engine {
     return this.shape.vectors - this.#vectorsUsed;
   }
 
-  prepare(
-    opcode: number,
-    fd: number,
-    offsetLow: number,
-    offsetHigh: number,
-    address: number,
-    length: number,
-    bufferIndex: number,
-    flags: number,
-    userData: number,
-    generation: number,
-  ): void {
-    if (opcode === READV || opcode === WRITEV) this.#violate(`${OPCODES[opcode]} through prepare`);
+  push(sqe: Sqe): void {
+    const { opcode, address, length, bufferIndex } = sqe;
+    if (opcode === READV || opcode === WRITEV) {
+      if (address !== VECTORS) this.#violate(`${OPCODES[opcode]} without iovecs of its own`);
+      const segments = this.#named;
+      this.#named = [];
+      if (length !== segments.length) this.#violate(`${length} iovecs of ${segments.length}`);
+      return this.#queueSqe(sqe, segments);
+    }
     if (!this.features.plainOpcodes && (opcode === READ || opcode === WRITE)) {
       this.#violate(`${OPCODES[opcode]} on a kernel that does not know it`);
     }
@@ -137,7 +137,7 @@ export class SimEngine implements Engine {
     const segment = fixed
       ? this.memory.fixed(bufferIndex, address, length)
       : this.memory.plain(address, length);
-    this.#queueSqe(opcode, fd, offsetLow, offsetHigh, [segment], (flags & 1) !== 0, userData, generation);
+    this.#queueSqe(sqe, [segment]);
   }
 
   vector(address: number, length: number): void {
@@ -146,42 +146,29 @@ export class SimEngine implements Engine {
     this.#vectors.push(this.memory.plain(address, length));
   }
 
-  prepareVectored(
-    opcode: number,
-    fd: number,
-    offsetLow: number,
-    offsetHigh: number,
-    flags: number,
-    userData: number,
-    generation: number,
-  ): void {
-    if (opcode !== READV && opcode !== WRITEV) this.#violate(`opcode ${opcode} through prepareVectored`);
-    if (this.#vectors.length === 0) this.#violate("prepareVectored without a vector");
+  vectored(sqe: Sqe): void {
+    if (this.#vectors.length === 0) this.#violate("vectored without a vector");
     if (this.#vectors.length > 1024) this.#violate(`${this.#vectors.length} iovecs: more than IOV_MAX`);
-    const segments = this.#vectors;
+    if (this.#named.length > 0) this.#violate("iovecs that no SQE was pushed for");
+    this.#named = this.#vectors;
     this.#vectors = [];
-    this.#queueSqe(opcode, fd, offsetLow, offsetHigh, segments, (flags & 1) !== 0, userData, generation);
+    sqe.address = VECTORS;
+    sqe.length = this.#named.length;
   }
 
   #queueSqe(
-    opcode: number,
-    fd: number,
-    offsetLow: number,
-    offsetHigh: number,
+    { opcode, fd, flags, offsetLow, offsetHigh, userData, generation }: Sqe,
     segments: readonly Segment[],
-    registered: boolean,
-    userData: number,
-    generation: number,
   ): void {
-    this.#assertOpen("prepare");
-    if (this.room <= 0) this.#violate("prepare without room");
+    this.#assertOpen("push");
+    if (this.room <= 0) this.#violate("push without room");
     if (!(opcode in OPCODES)) this.#violate(`opcode ${opcode} is none that moves blocks`);
     for (
       const [name, value] of Object.entries({ offsetLow, offsetHigh, userData, generation })
     ) {
       if (value !== value >>> 0) this.#violate(`${name} ${value} is not 32 bits without a sign`);
     }
-    const disk = this.files.named(fd, registered);
+    const disk = this.files.named(fd, (flags & 1) !== 0);
     const key = `${userData}/${generation}`;
     if (this.#outstanding.has(key)) this.#violate(`user_data ${key} is in flight already`);
     if (this.#outstanding.size >= this.capacity) this.#violate(`more than ${this.capacity} SQEs in flight`);
@@ -213,7 +200,7 @@ export class SimEngine implements Engine {
   }
 
   /** Decides from the SQE's number alone what becomes of it, so that other SQEs do not change its fate. */
-  #start(sqe: Sqe): void {
+  #start(sqe: SimSqe): void {
     const { world, weather } = this;
     const { disk, from, length } = sqe;
     const chance = Random.of(world.seed, 1000 + sqe.number);

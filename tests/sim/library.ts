@@ -8,6 +8,10 @@
 import type { Disk } from "./disk.ts";
 import type { SimEngine } from "./engine.ts";
 
+/** Operations by their numbers, as in the kernel. */
+export const READ = 0;
+export const WRITE = 1;
+
 export interface Device {
   close(): unknown;
 }
@@ -44,7 +48,13 @@ export interface Result {
   readonly settled: Promise<void>;
 }
 
-export interface Deadline {
+/** How a request is carried out. */
+export interface How {
+  /** Whether the first bad block is searched for. */
+  locate?: boolean;
+}
+
+export interface Deadline extends How {
   timeout?: number;
   signal?: AbortSignal;
 }
@@ -63,14 +73,15 @@ export interface Client {
   write(regions: Region[], memory: Memory, deadline?: Deadline): Promise<Result>;
   /** The callback form, under the dm-io functions. */
   notify?(
-    write: boolean,
+    op: typeof READ | typeof WRITE,
     regions: Region[],
     memory: Memory,
     fn: (errorBits: bigint, context: unknown) => void,
     context: unknown,
+    how?: How,
   ): void;
-  readSync(region: Region, memory: Memory): Result;
-  writeSync(regions: Region[], memory: Memory): Result;
+  readSync(region: Region, memory: Memory, how?: How): Result;
+  writeSync(regions: Region[], memory: Memory, how?: How): Result;
   close(): Promise<void>;
 }
 

@@ -42,6 +42,8 @@ export class Request {
     readonly write: boolean,
     targets: readonly Target[],
     readonly loan: Loan,
+    /** Whether the first bad block is searched for; otherwise a failed SQE is reported at its first sector. */
+    readonly locate: boolean,
   ) {
     this.#data = write ? loan.flat() : new Uint8Array();
     this.#places = targets.map((target) => {
@@ -139,7 +141,8 @@ export class Request {
     const faults = this.#faults(place);
     const at = (failure.sector - disk.base) * SECTOR;
     const known = faults.some((fault) =>
-      fault.from - fault.from % SECTOR <= at && at < fault.to && fault.errnos.includes(failure.errno)
+      (fault.from - fault.from % SECTOR <= at || !this.locate) && at < fault.to &&
+      fault.errnos.includes(failure.errno)
     );
     if (!known && !this.#gaveUp(failure)) {
       this.#violate(`${what} at byte ${at}; the disk gave ${faults.map(describe).join(", ") || "no error"}`);
@@ -147,6 +150,7 @@ export class Request {
     const bad = disk.firstBad(this.write, place.from, place.to);
     if (!known || !bad || !faults.every((fault) => fault.lasting)) return;
     const exact = Math.floor(bad.at / SECTOR) * SECTOR;
+    if (!this.locate && at < exact) return;
     if (at !== exact || !bad.errnos.includes(failure.errno)) {
       this.#violate(`${what} at byte ${at}; the first bad one is ${exact} with errno ${bad.errnos}`);
     }

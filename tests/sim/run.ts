@@ -7,7 +7,15 @@
 import type { Disk } from "./disk.ts";
 import { drawRequest } from "./draw.ts";
 import { SimEngine } from "./engine.ts";
-import type { Client, Deadline, Device, Library, Result } from "./library.ts";
+import {
+  type Client,
+  type Deadline,
+  type Device,
+  type Library,
+  READ,
+  type Result,
+  WRITE,
+} from "./library.ts";
 import { Hoard } from "./hoard.ts";
 import { PoolPages } from "./loan.ts";
 import type { Request, Target } from "./model.ts";
@@ -134,7 +142,7 @@ class Scene {
     const { request, regions } = drawn;
     const disks = new Set(regions.map((region) => region.disk));
     if (this.#client.notify && this.#chance.chance(0.2)) return this.#notify(request, regions, disks);
-    const deadline: Deadline = {};
+    const deadline: Deadline = { locate: request.locate };
     let abort: AbortController | undefined;
     if (this.#deadlines && this.#chance.chance(0.3)) {
       deadline.timeout = this.#chance.pick([0.5, 1, 5, 20, 100]);
@@ -175,7 +183,16 @@ class Scene {
       this.#underWay.delete(entry);
       done.resolve();
     };
-    this.#calling(() => this.#client.notify!(request.write, regions, request.loan.memory, fn, request));
+    this.#calling(() =>
+      this.#client.notify!(
+        request.write ? WRITE : READ,
+        regions,
+        request.loan.memory,
+        fn,
+        request,
+        { locate: request.locate },
+      )
+    );
   }
 
   #calling<T>(call: () => T): T {
@@ -195,7 +212,9 @@ class Scene {
       this.world.log(() => `answer ${request.id}: ${show(result)}`);
       request.answered(result);
       const deadline = Math.min(request.timeoutAt, request.abortAt);
-      if (now > Math.max(deadline, this.#blockedUntil) + LATE) {
+      // A blocking call keeps the deadline from being judged. That time is given back once.
+      const judged = Math.max(deadline, this.#blockedUntil);
+      if (now > judged + (judged - deadline) + LATE) {
         this.world.violate(`request ${request.id} ended ${now - deadline} us after its deadline`);
       }
       this.tally.failedRegions += result.failures.length;
@@ -228,7 +247,9 @@ class Scene {
     const { memory } = request.loan;
     try {
       const result = this.#calling(() =>
-        request.write ? this.#client.writeSync(regions, memory) : this.#client.readSync(regions[0]!, memory)
+        request.write
+          ? this.#client.writeSync(regions, memory, { locate: request.locate })
+          : this.#client.readSync(regions[0]!, memory, { locate: request.locate })
       );
       this.#blockedUntil = this.world.now;
       this.world.log(() => `answer ${request.id} (sync): ${show(result)}`);

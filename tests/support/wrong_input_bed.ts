@@ -5,7 +5,15 @@
  */
 
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { BlockDevice, IoClient, type IoMemory, type IoRegion, type PageList, pageSize } from "../../mod.ts";
+import {
+  BlockDevice,
+  IoClient,
+  type IoMemory,
+  type IoRegion,
+  type PageList,
+  pageSize,
+  WRITE,
+} from "../../mod.ts";
 import { expectSame, fillPattern, pattern } from "./bytes.ts";
 import { LoopDevice } from "./loop.ts";
 import { Scratch } from "./scratch.ts";
@@ -56,7 +64,7 @@ export class Bed implements AsyncDisposable {
     this.refuses(() => this.io.writeSync([region], this.pages), kind, ...words);
     this.refuses(() => this.io.read(region, this.pages), kind, ...words);
     this.refuses(() => this.io.readSync(region, this.pages), kind, ...words);
-    this.refuses(() => this.io.notify(true, [region], this.pages, unexpected, null), kind, ...words);
+    this.refuses(() => this.io.notify(WRITE, [region], this.pages, unexpected, null), kind, ...words);
     // One bad region among good ones keeps the good ones from being written, too.
     this.refuses(() => this.io.write([this.region(0, 8), region], this.pages), kind, ...words);
   }

@@ -1,0 +1,113 @@
+/**
+ * What read and write share: the SQE that moves a transfer's bytes, and what its CQE means.
+ *
+ * @module
+ */
+
+import { EAGAIN, EBUSY, EINTR, EIO } from "../../ffi/errno.ts";
+import { isGone, SECTOR_SIZE } from "../device/device.ts";
+import type { Engine } from "../engine/engine.ts";
+import type { Sqe } from "../engine/sqe.ts";
+import { AGAIN, DONE, FAILED, type Outcome, type Transfer } from "../schedule/io.ts";
+import { isMediumError, moved, nextLength, searchesOn } from "./locate.ts";
+
+/** Long enough for full speed, short enough to share a device, and a CPU's cache with its copies. */
+export const MOST_BYTES: number = 512 << 10;
+/** How often in a row an SQE may come back without progress (`EAGAIN`, less than a block) before that is an error. */
+const RETRIES = 16;
+
+/** The opcodes of one direction. */
+export interface Opcodes {
+  /** For memory in a registered buffer. */
+  readonly fixed: number;
+  /** For one run of other memory. */
+  readonly plain: number;
+  /** For several runs. */
+  readonly vectored: number;
+}
+
+/** Fills the SQE of a transfer: one run of memory by its address, several as an array of iovecs. */
+export function prepData(opcodes: Opcodes, transfer: Transfer, sqe: Sqe, engine: Engine): void {
+  const region = transfer.region!;
+  const { segments } = region.io;
+  const { asked, segment, segmentAt, offset } = transfer;
+  // A byte offset may pass 2^53, its two halves do not; a sector is a safe integer, so its low 32 bits survive the shift.
+  const sector = region.sector + Math.floor(offset / SECTOR_SIZE);
+  sqe.offsetLow = ((sector << 9) | (offset % SECTOR_SIZE)) >>> 0;
+  sqe.offsetHigh = Math.floor(sector / 2 ** 23);
+  if (segmentAt + asked <= segments.length[segment]! && engine.features.plainOpcodes) {
+    const arena = segments.arena[segment]!;
+    const fixed = transfer.fixed = arena.index >= 0;
+    sqe.opcode = fixed ? opcodes.fixed : opcodes.plain;
+    sqe.address = arena.address + segments.at[segment]! + segmentAt;
+    sqe.length = asked;
+    sqe.bufferIndex = fixed ? arena.index : 0;
+    return;
+  }
+  let left = asked;
+  let from = segmentAt;
+  for (let i = segment; left > 0; i++, from = 0) {
+    const run = Math.min(segments.length[i]! - from, left);
+    engine.vector(segments.arena[i]!.address + segments.at[i]! + from, run);
+    left -= run;
+  }
+  transfer.fixed = false;
+  sqe.opcode = opcodes.vectored;
+  sqe.bufferIndex = 0;
+  engine.vectored(sqe);
+}
+
+/** Takes in a CQE: goes on after a short transfer, tries again, or finds out where the device is bad. */
+export function completeData(transfer: Transfer, result: number): Outcome {
+  if (result === transfer.asked && transfer.suspect === 0) return DONE;
+  const outcome = result > 0 ? transferred(transfer, result) : failed(transfer, -result);
+  if (outcome === AGAIN) transfer.asked = nextLength(transfer);
+  return outcome;
+}
+
+function transferred(transfer: Transfer, result: number): Outcome {
+  const region = transfer.region!;
+  // Direct I/O can go on only from a block; what a short transfer moved of the last one is moved again.
+  const unit = region.device.direct ? transfer.block : 1;
+  const whole = result === transfer.asked ? result : result - (result % unit);
+  if (whole === 0) return tryAgain(transfer, EIO);
+  transfer.retries = 0;
+  region.io.segments.advance(transfer, whole);
+  moved(transfer, whole);
+  return transfer.offset >= transfer.end ? DONE : AGAIN;
+}
+
+function failed(transfer: Transfer, errno: number): Outcome {
+  const region = transfer.region!;
+  switch (errno) {
+    case 0: // nothing transferred, without an error: the end of a device that shrank, or a write without progress
+      return fail(transfer, EIO);
+    case EAGAIN:
+    case EBUSY:
+    case EINTR:
+      return tryAgain(transfer, errno);
+  }
+  if (!isMediumError(errno)) {
+    // A device that dies while it is searched has failed for the first reason.
+    return fail(transfer, transfer.suspect > 0 ? transfer.cause : errno);
+  }
+  if (isGone(region.device)) {
+    region.gone = true;
+    return fail(transfer, errno);
+  }
+  if (region.errno !== 0 && region.failedAt <= transfer.offset) return fail(transfer, errno);
+  if (region.io.locate) return searchesOn(transfer, errno) ? AGAIN : fail(transfer, errno);
+  // The kernel may have failed it for a neighbour's error: both were merged into one command.
+  if (transfer.alone) return fail(transfer, errno);
+  transfer.alone = true;
+  return AGAIN;
+}
+
+function tryAgain(transfer: Transfer, errno: number): Outcome {
+  return ++transfer.retries > RETRIES ? fail(transfer, errno) : AGAIN;
+}
+
+function fail(transfer: Transfer, errno: number): Outcome {
+  transfer.errno = errno;
+  return FAILED;
+}

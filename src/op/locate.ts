@@ -1,0 +1,43 @@
+/**
+ * The search for a first bad block: the kernel fails a whole transfer for one, so the transfer is tried again in halves.
+ *
+ * @module
+ */
+
+import { EBADMSG, EILSEQ, EIO, ENODATA, ENOSPC, EREMOTEIO } from "../../ffi/errno.ts";
+import type { Transfer } from "../schedule/io.ts";
+
+// An error of the device as a whole would only be met again at every other place.
+const MEDIUM_ERRORS = new Set([EIO, ENOSPC, ENODATA, EBADMSG, EILSEQ, EREMOTEIO]);
+
+/** Whether an error is one that a place on the medium gives. */
+export function isMediumError(errno: number): boolean {
+  return MEDIUM_ERRORS.has(errno);
+}
+
+/** The bytes that were asked for hold a bad block. @returns Whether they are more than one block, and can be halved. */
+export function searchesOn(transfer: Transfer, errno: number): boolean {
+  if (transfer.offset + transfer.asked <= nextBlock(transfer)) return false;
+  if (transfer.suspect === 0) transfer.cause = errno;
+  transfer.suspect = transfer.offset + transfer.asked;
+  return true;
+}
+
+/** Bytes were transferred; those that are suspect may be among them after all. */
+export function moved(transfer: Transfer, bytes: number): void {
+  transfer.offset += bytes;
+  if (transfer.offset >= transfer.suspect) transfer.suspect = 0;
+}
+
+/** How many bytes to ask for next: all that is left, or half of what is suspect, on a block's border. */
+export function nextLength(transfer: Transfer): number {
+  const { offset, end, suspect, block } = transfer;
+  if (suspect === 0) return end - offset;
+  // A short transfer may have ended within a block.
+  const middle = Math.floor((offset + suspect) / 2 / block) * block;
+  return Math.min(Math.max(middle, nextBlock(transfer)), end) - offset;
+}
+
+function nextBlock({ offset, block }: Transfer): number {
+  return (Math.floor(offset / block) + 1) * block;
+}

@@ -1,0 +1,33 @@
+/**
+ * Read: fills memory from one region (`REQ_OP_READ`).
+ *
+ * @module
+ */
+
+import { IORING_OP_READ, IORING_OP_READ_FIXED, IORING_OP_READV } from "../../ffi/uapi.ts";
+import type { Operation } from "../schedule/io.ts";
+import { completeData, MOST_BYTES, prepData } from "./data.ts";
+
+const OPCODES = { fixed: IORING_OP_READ_FIXED, plain: IORING_OP_READ, vectored: IORING_OP_READV };
+
+/** Fills memory from one region: the memory can hold only one. */
+export const read: Operation = {
+  name: "read",
+  writes: false,
+  mostRegions: 1,
+  mostBytes: MOST_BYTES,
+  locates: true,
+  prep: (transfer, sqe, engine) => prepData(OPCODES, transfer, sqe, engine),
+  complete: completeData,
+  // What was not read reads as zeros, as the kernel's dm-io means it (zero_fill_bio), so that nobody takes old bytes for data.
+  giveUp(transfer) {
+    const { segments } = transfer.region!.io;
+    let left = transfer.end - transfer.offset;
+    let at = transfer.segmentAt;
+    for (let i = transfer.segment; left > 0; i++, at = 0) {
+      const run = Math.min(segments.length[i]! - at, left);
+      segments.zeroRun(i, at, run);
+      left -= run;
+    }
+  },
+};

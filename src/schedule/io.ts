@@ -1,0 +1,211 @@
+/**
+ * What a request is to the scheduler: an operation on regions, and the transfers that carry it out (`struct io` of
+ * drivers/md/dm-io.c). Byte offsets count from the start of a region.
+ *
+ * @module
+ */
+
+import { type BlockDevice, SECTOR_SIZE } from "../device/device.ts";
+import type { Engine } from "../engine/engine.ts";
+import type { Sqe } from "../engine/sqe.ts";
+import type { Segments } from "../memory/segments.ts";
+import type { DeviceQueue } from "./device_queue.ts";
+
+/** The most regions one request may name: one error bit each (`BITS_PER_LONG` in drivers/md/dm-io.c). */
+export const MAX_REGIONS = 64;
+
+/** The transfer is whole. */
+export const DONE = 0;
+/** `asked` bytes at the transfer's `offset` are to be tried next. */
+export const AGAIN = 1;
+/** The transfer failed at its `offset`, with its `errno`. */
+export const FAILED = 2;
+
+/** What a CQE means for its transfer. */
+export type Outcome = typeof DONE | typeof AGAIN | typeof FAILED;
+
+/** One operation of the block layer. The files of src/op/ hold one each. */
+export interface Operation {
+  /** For messages. */
+  readonly name: string;
+  /** Whether data goes from memory to devices, which must be open for writing. */
+  readonly writes: boolean;
+  /** The most regions that one request may name. */
+  readonly mostRegions: number;
+  /** The most bytes that one SQE carries. A logical block that is longer goes whole all the same. */
+  readonly mostBytes: number;
+  /** Whether a failed transfer is searched for its first bad block, when the request does not say. */
+  readonly locates: boolean;
+  /** Fills an SQE, but for its file and its user data, and sets `transfer.fixed`. */
+  prep(transfer: Transfer, sqe: Sqe, engine: Engine): void;
+  /** Takes in `cqe.res`: bytes transferred, or `-errno`. */
+  complete(transfer: Transfer, result: number): Outcome;
+  /** Leaves the memory of what will not be transferred as the kernel's dm-io would. */
+  giveUp(transfer: Transfer): void;
+}
+
+/** A region of a request. */
+export class RegionIo {
+  /** What it is part of. */
+  readonly io: Io;
+  /** Its place in the request, which is its bit. */
+  readonly index: number;
+  /** The device; null between two requests. */
+  device!: BlockDevice;
+  /** Where its I/O queues. */
+  queue!: DeviceQueue<RegionIo>;
+  /** Its first sector on the device. */
+  sector = 0;
+  /** Its length in bytes. */
+  bytes = 0;
+  /** Where the bytes to transfer now end: the whole region, or a window of it. */
+  end = 0;
+  /** How far transfers were issued. */
+  issued = 0;
+  /** The segment that holds the byte at `issued`, and where in it that is. */
+  segment = 0;
+  segmentAt = 0;
+  /** Transfers that are not at their end. */
+  transfers = 0;
+  /** Why it failed; 0 as long as it did not. */
+  errno = 0;
+  /** The first byte that is known not to be transferred. */
+  failedAt = 0;
+  /** Whether it failed because its device is gone. */
+  gone = false;
+  /** Whether it keeps its device open. */
+  holds = false;
+  /** The next region that waits in the same queue. */
+  next: RegionIo | null = null;
+
+  constructor(io: Io, index: number) {
+    this.io = io;
+    this.index = index;
+  }
+
+  /** Notes a failure; the first byte counts, whichever transfer was answered first. */
+  fail(errno: number, at: number): void {
+    if (this.errno !== 0 && this.failedAt <= at) return;
+    this.errno = errno;
+    this.failedAt = at;
+  }
+
+  /** Sets the bytes to transfer next; the segments begin at the first of them. */
+  frame(start: number, end: number): void {
+    this.issued = Math.min(start, this.bytes);
+    this.end = Math.min(end, this.bytes);
+    this.segment = 0;
+    this.segmentAt = 0;
+  }
+}
+
+/** An operation on regions, used again for the next one when it is done. */
+export class Io {
+  /** Comes back with each region that ends; the scheduler does not look at it. */
+  readonly owner: unknown;
+  /** What is to be done. */
+  op!: Operation;
+  /** Whether a failed transfer is searched for its first bad block. */
+  locate = false;
+  /** The memory that SQEs name. */
+  segments!: Segments;
+  /** The regions; the first `count` are in use. */
+  readonly regions: RegionIo[] = [];
+  /** How many of `regions` are in use. */
+  count = 0;
+  /** Regions that have not ended (the `count` of `struct io`). */
+  pending = 0;
+  /** Whether nobody waits for it any more: nothing new of it is issued. */
+  abandoned = false;
+
+  constructor(owner: unknown) {
+    this.owner = owner;
+  }
+
+  /** Takes a region on, at the end. */
+  addRegion(device: BlockDevice, sector: number, count: number): void {
+    let region = this.regions[this.count];
+    if (region === undefined) this.regions.push(region = new RegionIo(this, this.count));
+    this.count++;
+    region.device = device;
+    region.sector = sector;
+    region.bytes = count * SECTOR_SIZE;
+    region.errno = 0;
+    region.failedAt = 0;
+    region.gone = false;
+    region.frame(0, region.bytes);
+  }
+
+  /** Whether any region failed. */
+  get failed(): boolean {
+    for (let i = 0; i < this.count; i++) if (this.regions[i]!.errno !== 0) return true;
+    return false;
+  }
+
+  /** Makes it ready for the next use, and lets go of its devices. */
+  clear(): void {
+    for (let i = 0; i < this.count; i++) {
+      const region = this.regions[i]!;
+      region.device = null!;
+      region.queue = null!;
+      region.next = null;
+    }
+    this.count = 0;
+    this.abandoned = false;
+  }
+}
+
+/** The part of a region that one SQE carries, tried until it is transferred or known to have failed. */
+export class Transfer {
+  /** Its number: the low half of the SQE's user data. */
+  readonly slot: number;
+  /** Tells it from earlier uses of the slot: the upper half of the SQE's user data. */
+  generation = 0;
+  /** The region that it is of; null while the slot is free. */
+  region: RegionIo | null = null;
+  /** The first byte that is not transferred yet. */
+  offset = 0;
+  /** Where it ends. */
+  end = 0;
+  /** The segment that holds the byte at `offset`, and where in it that is. */
+  segment = 0;
+  segmentAt = 0;
+  /** Bytes that the SQE in flight asks for. */
+  asked = 0;
+  /** Whether the SQE in flight names a registered buffer. */
+  fixed = false;
+  /** Why it failed, once it has. */
+  errno = 0;
+  /** SQEs in a row that came back without progress and without an error of the device. */
+  retries = 0;
+  /** Whether the next SQE goes to the kernel in a batch of its own, so that no neighbour's error can fail it. */
+  alone = false;
+  /** Where the bytes end that hold a bad block; 0 when none is known of. */
+  suspect = 0;
+  /** The error that made them suspect. */
+  cause = 0;
+
+  constructor(slot: number) {
+    this.slot = slot;
+  }
+
+  /** Takes the next `length` bytes of a region. */
+  start(region: RegionIo, length: number): void {
+    this.generation = (this.generation + 1) >>> 0;
+    this.region = region;
+    this.offset = region.issued;
+    this.end = region.issued + length;
+    this.segment = region.segment;
+    this.segmentAt = region.segmentAt;
+    this.asked = length;
+    this.retries = 0;
+    this.alone = false;
+    this.suspect = 0;
+  }
+
+  /** The logical block that I/O on its device moves whole, in bytes. */
+  get block(): number {
+    const { device } = this.region!;
+    return device.direct ? device.logicalBlockSize : SECTOR_SIZE;
+  }
+}
