@@ -32,7 +32,6 @@ export type { IoStats, LatencySummary, SchedulerCounters } from "./src/stats.ts"
 export type { IoOptions } from "./src/request/deadline.ts";
 export type { Pool } from "./src/pool/pool.ts";
 export type { EngineFeatures } from "./src/engine/features.ts";
-export type { Completions, Engine } from "./src/engine/engine.ts";
 export { DmioFault } from "./src/fault.ts";
 export { type CloseOptions, IoClient, type IoClientOptions } from "./src/client.ts";
 export {

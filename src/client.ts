@@ -29,8 +29,6 @@ export interface IoClientOptions {
   queueDepth?: number;
   /** Whether to poll for completions, for up to 50 us while that pays, before sleeping. Default: `true`. */
   poll?: boolean;
-  /** What to drive instead of an io_uring; for tests. The client closes it. */
-  engine?: Engine;
 }
 
 /** How to close an {@linkcode IoClient}. */
@@ -81,7 +79,7 @@ export class IoClient implements AsyncDisposable {
     const { pages = 1024, queueDepth = 128, poll = true } = options;
     checkOption("queueDepth", queueDepth, 1, MAX_QUEUE_DEPTH);
     checkOption("pages", pages, 0, Number.MAX_SAFE_INTEGER);
-    this.#engine = options.engine ?? new IoUring(queueDepth, queueDepth * FULL_DEVICES);
+    this.#engine = ENGINES.get(options) ?? new IoUring(queueDepth, queueDepth * FULL_DEVICES);
     this.#dispatcher = new Dispatcher(this.#engine, queueDepth, poll);
     this.pool = this.#dispatcher.pool;
     try {
@@ -248,6 +246,23 @@ export class IoClient implements AsyncDisposable {
     dispatcher.start(request);
     return answer;
   }
+}
+
+/** Engines that stand in for an io_uring, by the options that `clientOn` made. */
+const ENGINES = new WeakMap<IoClientOptions, Engine>();
+
+/**
+ * Makes a client that drives an engine of the caller's: the simulator, or a ring that a test has changed. No part of the module's
+ * names; reached by path.
+ *
+ * @param engine What to drive. The client closes it.
+ * @param options As for {@linkcode IoClient}.
+ * @returns The client.
+ */
+export function clientOn(engine: Engine, options: IoClientOptions = {}): IoClient {
+  const own = { ...options };
+  ENGINES.set(own, engine);
+  return new IoClient(own);
 }
 
 // The same function for every promise: one made for each would be one more thing to collect.

@@ -7,10 +7,11 @@
  */
 
 import type { EngineFeatures } from "./features.ts";
+import type { Sqe } from "./sqe.ts";
 
 /** CQEs copied out of the ring by {@linkcode Engine.reap}: entry `i` of each array belongs together. */
 export interface Completions {
-  /** The low 32 bits of `user_data`, as given to {@linkcode Engine.prepare}. */
+  /** The low 32 bits of `user_data`, as given to {@linkcode Engine.push}. */
   readonly userData: Uint32Array;
   /** The high 32 bits of `user_data`. */
   readonly generation: Uint32Array;
@@ -22,7 +23,7 @@ export interface Completions {
  * A queue of block I/O. All of it is called from one thread, and nothing in it calls back.
  *
  * An engine never loses an SQE: what a `submit` did not take stays queued for the next one. The caller keeps
- * at most {@linkcode Engine.capacity} SQEs between `prepare` and `reap`.
+ * at most {@linkcode Engine.capacity} SQEs between `push` and `reap`.
  */
 export interface Engine {
   /** How many SQEs may be queued or in flight at once: no more than the completion queue holds. */
@@ -39,31 +40,11 @@ export interface Engine {
   readonly room: number;
 
   /**
-   * Queues one SQE; there must be `room`. The fields are those of `io_uring_prep_rw(3)`.
+   * Queues a copy of one SQE; there must be `room`. Fields of the kernel's that {@linkcode Sqe} lacks are zeros.
    *
-   * @param opcode An `IORING_OP_*` constant.
-   * @param fd The file descriptor, or its index in the file table with `IOSQE_FIXED_FILE`.
-   * @param offsetLow Bits 0 to 31 of the byte offset on the device.
-   * @param offsetHigh Bits 32 to 63.
-   * @param address Address of the memory, exact as a double (Linux keeps user addresses below 2^56; V8 below 2^47).
-   * @param length Bytes.
-   * @param bufferIndex The registered buffer that holds the memory, for the `_FIXED` opcodes; otherwise 0.
-   * @param flags `IOSQE_FIXED_FILE`, and `IOSQE_ASYNC` for a file that could block the submitting thread.
-   * @param userData Comes back in the CQE.
-   * @param generation Comes back in the CQE.
+   * @param sqe The operation. It is the caller's again when this returns.
    */
-  prepare(
-    opcode: number,
-    fd: number,
-    offsetLow: number,
-    offsetHigh: number,
-    address: number,
-    length: number,
-    bufferIndex: number,
-    flags: number,
-    userData: number,
-    generation: number,
-  ): void;
+  push(sqe: Sqe): void;
 
   /** iovecs that {@linkcode Engine.vector} can still hold before a `submit` is needed; with nothing queued, at least 1024. */
   readonly vectorRoom: number;
@@ -72,16 +53,11 @@ export interface Engine {
    * takes the SQE (`IORING_FEAT_SUBMIT_STABLE`), so the array is free again once the batch is submitted.
    */
   vector(address: number, length: number): void;
-  /** As `prepare` with `IORING_OP_READV` or `IORING_OP_WRITEV`, over the iovecs added since the last call. */
-  prepareVectored(
-    opcode: number,
-    fd: number,
-    offsetLow: number,
-    offsetHigh: number,
-    flags: number,
-    userData: number,
-    generation: number,
-  ): void;
+  /**
+   * Points an SQE at the iovecs added since the last call: sets its `address` to the first and its `length` to their number. It is
+   * to be pushed next, with `IORING_OP_READV` or `IORING_OP_WRITEV`.
+   */
+  useVectors(sqe: Sqe): void;
 
   /**
    * Gives the queued SQEs to the kernel and lets it finish what it can at once; never sleeps.

@@ -16,6 +16,7 @@ import {
 } from "../../ffi/uapi.ts";
 import { type BlockDevice, whenClosed } from "../device/device.ts";
 import type { Engine } from "../engine/engine.ts";
+import { Sqe } from "../engine/sqe.ts";
 import { DmioFault } from "../fault.ts";
 import { DeviceQueue } from "./device_queue.ts";
 import { Transfer } from "./transfer.ts";
@@ -58,6 +59,8 @@ export class Scheduler {
   readonly #lanes = new Map<BlockDevice, DeviceQueue>();
   readonly #files: number[] = [];
   readonly #ready: DeviceQueue[] = [];
+  // Every SQE is filled here and copied by the engine.
+  readonly #sqe = new Sqe();
   #turn = 0;
 
   /**
@@ -238,36 +241,47 @@ export class Scheduler {
 
   #prepare(piece: Transfer): void {
     const engine = this.#engine;
+    const sqe = this.#sqe;
     const region = piece.region!;
     const { segments, write } = region.request;
-    const { fd, flags } = region.lane;
     // A byte offset may pass 2^53, its two halves do not; a sector is a safe integer, so its low 32 bits survive the shift.
     const sector = region.sector + Math.floor(piece.offset / SECTOR_SIZE);
-    const low = ((sector << 9) | (piece.offset % SECTOR_SIZE)) >>> 0;
-    const high = Math.floor(sector / 2 ** 23);
-    const { asked, slot, generation } = piece;
-    const arena = segments.arena[piece.segment]!;
-    const at = segments.at[piece.segment]! + piece.segmentAt;
+    sqe.offsetLow = ((sector << 9) | (piece.offset % SECTOR_SIZE)) >>> 0;
+    sqe.offsetHigh = Math.floor(sector / 2 ** 23);
+    sqe.fd = region.lane.fd;
+    sqe.flags = region.lane.flags;
+    sqe.userData = piece.slot;
+    sqe.generation = piece.generation;
     this.counters.sqes++;
+    const { asked } = piece;
     if (piece.segmentAt + asked <= segments.length[piece.segment]! && engine.features.plainOpcodes) {
+      const arena = segments.arena[piece.segment]!;
       const fixed = arena.index >= 0;
-      const opcode = write
+      if (fixed) this.counters.fixedSqes++;
+      sqe.opcode = write
         ? (fixed ? IORING_OP_WRITE_FIXED : IORING_OP_WRITE)
         : (fixed ? IORING_OP_READ_FIXED : IORING_OP_READ);
-      if (fixed) this.counters.fixedSqes++;
-      const place = fixed ? arena.index : 0;
-      engine.prepare(opcode, fd, low, high, arena.address + at, asked, place, flags, slot, generation);
-      return;
+      sqe.address = arena.address + segments.at[piece.segment]! + piece.segmentAt;
+      sqe.length = asked;
+      sqe.bufferIndex = fixed ? arena.index : 0;
+    } else {
+      this.#addVectors(piece);
+      sqe.opcode = write ? IORING_OP_WRITEV : IORING_OP_READV;
+      sqe.bufferIndex = 0;
+      engine.useVectors(sqe);
     }
-    let left = asked;
+    engine.push(sqe);
+  }
+
+  #addVectors(piece: Transfer): void {
+    const { segments } = piece.region!.request;
+    let left = piece.asked;
     let from = piece.segmentAt;
     for (let i = piece.segment; left > 0; i++, from = 0) {
       const run = Math.min(segments.length[i]! - from, left);
-      engine.vector(segments.arena[i]!.address + segments.at[i]! + from, run);
+      this.#engine.vector(segments.arena[i]!.address + segments.at[i]! + from, run);
       left -= run;
     }
-    const opcode = write ? IORING_OP_WRITEV : IORING_OP_READV;
-    engine.prepareVectored(opcode, fd, low, high, flags, slot, generation);
   }
 
   #complete(slot: number, generation: number, result: number): void {

@@ -11,6 +11,7 @@ import {
   pageSize,
   WRITE,
 } from "../../mod.ts";
+import { clientOn } from "../../src/client.ts";
 import { BreakingRing } from "../support/breaking_ring.ts";
 import { pattern } from "../support/bytes.ts";
 import { settlesWithin, until } from "../support/commands.ts";
@@ -135,7 +136,7 @@ Deno.test("close resolves at once for an idle client, however often and with wha
 Deno.test("a fault refuses those who wait for pages, and those who ask for some later", () =>
   withFile(async (device) => {
     const ring = new BreakingRing(8);
-    const io = new IoClient({ pages: 2, engine: ring });
+    const io = clientOn(ring, { pages: 2 });
     const held = io.pool.alloc(2);
     const where = { bdev: device, sector: 0, count: 8 };
     const copied = io.write([where], pattern(4096, 1));

@@ -10,6 +10,7 @@ import {
   dmIoGet,
   dmIoPut,
 } from "../../mod.ts";
+import { clientOn } from "../../src/client.ts";
 import { dmIoSyncVm, IoClient, type IoRegion, type Page, pageSize, READ, WRITE } from "../../mod.ts";
 import { BreakingRing } from "../support/breaking_ring.ts";
 import { expectSame, pattern } from "../support/bytes.ts";
@@ -271,7 +272,7 @@ Deno.test("dmIoPut in an fn, and with requests under way, still lets every fn be
 Deno.test("a ring that breaks tells everybody once, and can still be closed", () =>
   withFile(async (_, region) => {
     const engine = new BreakingRing(8);
-    const io = new IoClient({ pages: 8, engine });
+    const io = clientOn(engine, { pages: 8 });
     const data = io.pool.alloc(1);
     const calls = new Calls();
     for (let i = 0; i < 4; i++) io.notify(true, [region(i)], data, calls.fn, i);

@@ -1,16 +1,9 @@
 import { assertEquals } from "@std/assert";
-import {
-  BlockDevice,
-  type Completions,
-  dmIoClient,
-  dmIoGet,
-  dmIoPut,
-  type Engine,
-  type EngineFeatures,
-  IoClient,
-  READ,
-  WRITE,
-} from "../../mod.ts";
+import { IORING_OP_READV, IORING_OP_WRITEV } from "../../ffi/uapi.ts";
+import { BlockDevice, dmIoClient, dmIoGet, dmIoPut, type EngineFeatures, READ, WRITE } from "../../mod.ts";
+import { clientOn } from "../../src/client.ts";
+import type { Completions, Engine } from "../../src/engine/engine.ts";
+import type { Sqe } from "../../src/engine/sqe.ts";
 import { expectSame, pattern } from "../support/bytes.ts";
 import { succeed } from "../support/commands.ts";
 import { LoopDevice } from "../support/loop.ts";
@@ -104,40 +97,21 @@ class Recorder implements Engine {
   get queued(): number {
     return this.#queued;
   }
-  prepare(
-    _opcode: number,
-    _fd: number,
-    low: number,
-    high: number,
-    _address: number,
-    length: number,
-    _bufferIndex: number,
-    _flags: number,
-    userData: number,
-    generation: number,
-  ): void {
+  push({ opcode, offsetLow, offsetHigh, length, userData, generation }: Sqe): void {
     const { completions } = this;
+    const vectored = opcode === IORING_OP_READV || opcode === IORING_OP_WRITEV;
+    const bytes = vectored ? this.#iovecs : length;
+    if (vectored) this.#iovecs = 0;
     completions.userData[this.#queued] = userData;
     completions.generation[this.#queued] = generation;
-    completions.result[this.#queued++] = length;
-    assertEquals([low, high], [low >>> 0, high >>> 0]);
-    this.asked.push({ offset: BigInt(high) << 32n | BigInt(low), length });
+    completions.result[this.#queued++] = bytes;
+    assertEquals([offsetLow, offsetHigh], [offsetLow >>> 0, offsetHigh >>> 0]);
+    this.asked.push({ offset: BigInt(offsetHigh) << 32n | BigInt(offsetLow), length: bytes });
   }
   vector(_address: number, length: number): void {
     this.#iovecs += length;
   }
-  prepareVectored(
-    opcode: number,
-    fd: number,
-    low: number,
-    high: number,
-    flags: number,
-    userData: number,
-    generation: number,
-  ): void {
-    this.prepare(opcode, fd, low, high, 0, this.#iovecs, 0, flags, userData, generation);
-    this.#iovecs = 0;
-  }
+  useVectors(): void {}
   submit(): number {
     return this.#queued;
   }
@@ -183,7 +157,7 @@ const SECTORS = [
 for (const plainOpcodes of [true, false]) {
   Deno.test(`byte offsets are exact up to the last safe sector, ${plainOpcodes ? "plain" : "vectored"}`, async () => {
     const engine = new Recorder(plainOpcodes);
-    await using io = new IoClient({ engine, pages: 0 });
+    await using io = clientOn(engine, { pages: 0 });
     using bdev = new BlockDevice({
       path: "far",
       fd: -1,

@@ -2,6 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { deadline } from "@std/async/deadline";
 import { IoUring } from "../../src/engine/io_uring.ts";
 import { BlockDevice, IoClient } from "../../mod.ts";
+import { clientOn } from "../../src/client.ts";
 import { expectSame, fillPattern, pattern } from "../support/bytes.ts";
 import { run } from "../support/commands.ts";
 import { LoopDevice } from "../support/loop.ts";
@@ -177,7 +178,7 @@ class DyingRing extends IoUring {
 Deno.test("a device that dies while its bad sector is looked for failed for the first reason", async () => {
   await using loop = await LoopDevice.create({ bytes: 1 << 20 });
   using bdev = BlockDevice.open(loop.path, { write: true, direct: true });
-  await using io = new IoClient({ engine: new DyingRing(8) });
+  await using io = clientOn(new DyingRing(8));
   const { failures } = await io.write([{ bdev, sector: 80, count: 128 }], pattern(65536, 1));
   assertEquals(failures, [{ region: 0, errno: 5, code: "EIO", sector: 80 }]);
 });

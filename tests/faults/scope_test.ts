@@ -1,6 +1,7 @@
 import { assertEquals, assertLessOrEqual, assertRejects, assertThrows } from "@std/assert";
 import { IoUring } from "../../src/engine/io_uring.ts";
 import { BlockDevice, IoClient, SystemError } from "../../mod.ts";
+import { clientOn } from "../../src/client.ts";
 import { pattern } from "../support/bytes.ts";
 import { until } from "../support/commands.ts";
 import { LoopDevice } from "../support/loop.ts";
@@ -101,6 +102,6 @@ class FullRing extends IoUring {
 
 Deno.test("a client that cannot be made leaves nothing behind", () =>
   expectNothingLeft(() => {
-    assertThrows(() => new IoClient({ pages: PAGES, engine: new FullRing(16) }), SystemError, "ENOMEM");
+    assertThrows(() => clientOn(new FullRing(16), { pages: PAGES }), SystemError, "ENOMEM");
     return Promise.reject(new Thrown());
   }));

@@ -7,8 +7,9 @@ import { programFolder, runIn } from "../support/program.ts";
 // at once. Each write has a content of its own in a place of its own; each read goes to memory that nobody keeps, so that a
 // late byte of it would fall on somebody else's: on a write under way, which the device then shows, or on a canary.
 const PROGRAM = `
+  import { BlockDevice } from "./mod.ts";
+  import { clientOn } from "./src/client.ts";
   import { IoUring } from "./src/engine/io_uring.ts";
-  import { BlockDevice, IoClient } from "./mod.ts";
 
   let submits = 0;
   class CollectingRing extends IoUring {
@@ -26,7 +27,7 @@ const PROGRAM = `
   const SLOW = 97;
   const PAGES = 256;
   const [slow, ...devices] = Deno.args.map((path) => BlockDevice.open(path, { write: true, direct: true }));
-  const io = new IoClient({ engine: new CollectingRing(1024), pages: PAGES });
+  const io = clientOn(new CollectingRing(1024), { pages: PAGES });
 
   let writes = 0, done = 0, checked = 0, pooled = 0;
 

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { IoUring } from "../../src/engine/io_uring.ts";
-import { BlockDevice, DmioFault, IoClient } from "../../mod.ts";
+import { BlockDevice, DmioFault } from "../../mod.ts";
+import { clientOn } from "../../src/client.ts";
 import { BreakingRing } from "../support/breaking_ring.ts";
 import { pattern } from "../support/bytes.ts";
 import { settlesWithin } from "../support/commands.ts";
@@ -64,7 +65,7 @@ for (const lie of LIES) {
     using hung = BlockDevice.open(nbd.path, { write: true, direct: true });
     using healthy = BlockDevice.open(loop.path, { write: true, direct: true });
     const ring = new LyingRing(16);
-    const io = new IoClient({ engine: ring, pages: 16 });
+    const io = clientOn(ring, { pages: 16 });
     const page = io.pool.alloc(1);
     await nbd.hang();
     const onHung = { bdev: hung, sector: 0, count: 8 };
@@ -102,7 +103,7 @@ for (const lie of LIES) {
     await using loop = await LoopDevice.create({ bytes: 1 << 20 });
     using bdev = BlockDevice.open(loop.path, { write: true, direct: true });
     const ring = new LyingRing(16);
-    const io = new IoClient({ engine: ring, pages: 16 });
+    const io = clientOn(ring, { pages: 16 });
     ring.lie = lie;
     assertThrows(() => io.writeSync([{ bdev, sector: 0, count: 8 }], pattern(4096, 1)), DmioFault);
     assertEquals(ring.closes, 1);
@@ -117,7 +118,7 @@ Deno.test("a ring that the kernel refuses to go on with fails every outstanding 
   using bdev = BlockDevice.open(loop.path, { write: true, direct: true });
   const ring = new BreakingRing(16);
   ring.breaksAt = 1;
-  const io = new IoClient({ engine: ring, pages: 16 });
+  const io = clientOn(ring, { pages: 16 });
   const write = () => io.write([{ bdev, sector: 0, count: 8 }], pattern(4096, 1));
   await assertRejects(write, Error, "the ring is broken");
   assertThrows(write, Error, "the ring is broken");
@@ -128,7 +129,7 @@ Deno.test("a ring that broke leaves nobody in the pool's queue to be served late
   await using loop = await LoopDevice.create({ bytes: 1 << 20 });
   using bdev = BlockDevice.open(loop.path, { write: true, direct: true });
   const ring = new BreakingRing(16);
-  const io = new IoClient({ engine: ring, pages: 2 });
+  const io = clientOn(ring, { pages: 2 });
   const pages = io.pool.alloc(2);
   const region = { bdev, sector: 0, count: 8 };
   const memory = new Uint8Array(4096);
@@ -146,7 +147,7 @@ Deno.test("a ring that breaks over a copy that waited for pages ends what waits,
   await using device = BlockDevice.open(scratch.join("file"), { write: true, create: 1 << 20 });
   const ring = new BreakingRing(128, 512);
   ring.breaksAt = 16;
-  const io = new IoClient({ pages: 4, engine: ring });
+  const io = clientOn(ring, { pages: 4 });
   const region = (i: number, pages = 1) => ({ bdev: device, sector: i * 8, count: 8 * pages });
   const long = io.write([region(0, 8)], new Uint8Array(8 * 4096));
   const wide = io.write(Array.from({ length: 20 }, (_, i) => region(i)), new Uint8Array(4096));
@@ -169,7 +170,7 @@ Deno.test("a ring that breaks after a callback closed the client leaves the pool
   await using device = BlockDevice.open(scratch.join("file"), { write: true, create: 1 << 20 });
   const ring = new BreakingRing(128, 512);
   ring.breaksAt = 16;
-  const io = new IoClient({ pages: 4, engine: ring });
+  const io = clientOn(ring, { pages: 4 });
   const region = (bdev: BlockDevice) => ({ bdev, sector: 0, count: 8 });
   const kept = io.pool.alloc(1);
   const rest = io.pool.alloc(3);

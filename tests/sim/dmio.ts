@@ -4,12 +4,13 @@
  * @module
  */
 
-import { BlockDevice, IoClient } from "../../mod.ts";
+import { BlockDevice } from "../../mod.ts";
+import { clientOn } from "../../src/client.ts";
 import type { Client, Library } from "./library.ts";
 
 /** The library. */
 export const dmio: Library = {
-  client: (engine, pages, poll) => new IoClient({ engine, pages, poll }) as unknown as Client,
+  client: (engine, pages, poll) => clientOn(engine, { pages, poll }) as unknown as Client,
   device: (disk, fd, closeFd) =>
     new BlockDevice({
       path: disk.name,

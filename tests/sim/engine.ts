@@ -8,6 +8,7 @@
 
 import type { EngineFeatures } from "../../src/engine/features.ts";
 import type { Completions, Engine } from "../../src/engine/engine.ts";
+import type { Sqe as PushedSqe } from "../../src/engine/sqe.ts";
 import type { Weather } from "./disk.ts";
 import { Files } from "./files.ts";
 import { AddressSpace, type Segment } from "./memory.ts";
@@ -72,6 +73,8 @@ export class SimEngine implements Engine {
   readonly #ready: Cqe[] = [];
   readonly #outstanding = new Map<string, Sqe>();
   #vectors: Segment[] = [];
+  // What useVectors pointed the next SQE at.
+  #named: { readonly address: number; readonly segments: readonly Segment[] } | null = null;
   #vectorsUsed = 0;
   #refusals = 0;
   #sqes = 0;
@@ -95,7 +98,7 @@ export class SimEngine implements Engine {
     world.onTurn = () => this.#endWait();
   }
 
-  /** SQEs prepared and not yet reaped. */
+  /** SQEs pushed and not yet reaped. */
   get outstanding(): number {
     return this.#outstanding.size;
   }
@@ -116,28 +119,43 @@ export class SimEngine implements Engine {
     return this.shape.vectors - this.#vectorsUsed;
   }
 
-  prepare(
-    opcode: number,
-    fd: number,
-    offsetLow: number,
-    offsetHigh: number,
-    address: number,
-    length: number,
-    bufferIndex: number,
-    flags: number,
-    userData: number,
-    generation: number,
-  ): void {
-    if (opcode === READV || opcode === WRITEV) this.#violate(`${OPCODES[opcode]} through prepare`);
+  push(pushed: PushedSqe): void {
+    const { opcode, flags, bufferIndex } = pushed;
+    this.#checkFields(pushed);
     if (!this.features.plainOpcodes && (opcode === READ || opcode === WRITE)) {
       this.#violate(`${OPCODES[opcode]} on a kernel that does not know it`);
     }
     const fixed = opcode === READ_FIXED || opcode === WRITE_FIXED;
     if (!fixed && bufferIndex !== 0) this.#violate(`buffer index ${bufferIndex} with ${OPCODES[opcode]}`);
-    const segment = fixed
-      ? this.memory.fixed(bufferIndex, address, length)
-      : this.memory.plain(address, length);
-    this.#queueSqe(opcode, fd, offsetLow, offsetHigh, [segment], (flags & 1) !== 0, userData, generation);
+    this.#queueSqe(pushed, this.#segmentsOf(pushed, fixed), (flags & 1) !== 0);
+  }
+
+  #checkFields({ opcode, ioprio, opFlags, ...fields }: PushedSqe): void {
+    this.#assertOpen("push");
+    if (this.room <= 0) this.#violate("push without room");
+    if (!(opcode in OPCODES)) this.#violate(`opcode ${opcode} is none that moves blocks`);
+    if (ioprio !== 0) this.#violate(`ioprio ${ioprio}, which nobody asked for`);
+    if (opFlags !== 0) this.#violate(`rw_flags ${opFlags}, which nobody asked for`);
+    for (const name of ["offsetLow", "offsetHigh", "userData", "generation", "length"] as const) {
+      const value = fields[name];
+      if (value !== value >>> 0) this.#violate(`${name} ${value} is not 32 bits without a sign`);
+    }
+  }
+
+  #segmentsOf({ opcode, address, length, bufferIndex }: PushedSqe, fixed: boolean): readonly Segment[] {
+    const named = this.#named;
+    this.#named = null;
+    if (opcode !== READV && opcode !== WRITEV) {
+      if (named !== null) this.#violate(`${OPCODES[opcode]} after useVectors`);
+      return [fixed ? this.memory.fixed(bufferIndex, address, length) : this.memory.plain(address, length)];
+    }
+    if (named === null) this.#violate(`${OPCODES[opcode]} without useVectors`);
+    if (address !== named.address || length !== named.segments.length) {
+      this.#violate(
+        `${OPCODES[opcode]} over ${length} iovecs at ${address}, which are not those of useVectors`,
+      );
+    }
+    return named.segments;
   }
 
   vector(address: number, length: number): void {
@@ -146,41 +164,21 @@ export class SimEngine implements Engine {
     this.#vectors.push(this.memory.plain(address, length));
   }
 
-  prepareVectored(
-    opcode: number,
-    fd: number,
-    offsetLow: number,
-    offsetHigh: number,
-    flags: number,
-    userData: number,
-    generation: number,
-  ): void {
-    if (opcode !== READV && opcode !== WRITEV) this.#violate(`opcode ${opcode} through prepareVectored`);
-    if (this.#vectors.length === 0) this.#violate("prepareVectored without a vector");
-    if (this.#vectors.length > 1024) this.#violate(`${this.#vectors.length} iovecs: more than IOV_MAX`);
+  useVectors(sqe: PushedSqe): void {
     const segments = this.#vectors;
+    if (this.#named !== null) this.#violate("useVectors twice without a push");
+    if (segments.length === 0) this.#violate("useVectors without a vector");
+    if (segments.length > 1024) this.#violate(`${segments.length} iovecs: more than IOV_MAX`);
+    // No memory of the run's is there.
+    const address = 2 ** 46 + (this.#vectorsUsed - segments.length) * 16;
     this.#vectors = [];
-    this.#queueSqe(opcode, fd, offsetLow, offsetHigh, segments, (flags & 1) !== 0, userData, generation);
+    this.#named = { address, segments };
+    sqe.address = address;
+    sqe.length = segments.length;
   }
 
-  #queueSqe(
-    opcode: number,
-    fd: number,
-    offsetLow: number,
-    offsetHigh: number,
-    segments: readonly Segment[],
-    registered: boolean,
-    userData: number,
-    generation: number,
-  ): void {
-    this.#assertOpen("prepare");
-    if (this.room <= 0) this.#violate("prepare without room");
-    if (!(opcode in OPCODES)) this.#violate(`opcode ${opcode} is none that moves blocks`);
-    for (
-      const [name, value] of Object.entries({ offsetLow, offsetHigh, userData, generation })
-    ) {
-      if (value !== value >>> 0) this.#violate(`${name} ${value} is not 32 bits without a sign`);
-    }
+  #queueSqe(pushed: PushedSqe, segments: readonly Segment[], registered: boolean): void {
+    const { opcode, fd, offsetLow, offsetHigh, userData, generation } = pushed;
     const disk = this.files.named(fd, registered);
     const key = `${userData}/${generation}`;
     if (this.#outstanding.has(key)) this.#violate(`user_data ${key} is in flight already`);
@@ -196,7 +194,9 @@ export class SimEngine implements Engine {
 
   submit(): number {
     this.#assertOpen("submit");
-    if (this.#vectors.length > 0) this.#violate("submit with iovecs that no SQE has yet");
+    if (this.#vectors.length > 0 || this.#named !== null) {
+      this.#violate("submit with iovecs that no SQE has yet");
+    }
     this.world.pass(1);
     if (this.#queue.length === 0) return 0;
     if (this.#refusals < REFUSALS_IN_A_ROW && this.#chance.chance(this.weather.refusedSubmit)) {

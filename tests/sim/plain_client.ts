@@ -5,6 +5,7 @@
  * @module
  */
 
+import { Sqe } from "../../src/engine/sqe.ts";
 import type { SimEngine } from "./engine.ts";
 import { MEDIUM, NAME_OF, TRANSIENT } from "./errno.ts";
 import type {
@@ -29,6 +30,7 @@ class PlainClient implements Client {
   readonly pool: Pool;
   readonly #engine: SimEngine;
   readonly #bounce: Uint8Array;
+  readonly #record = new Sqe();
   #turn: Promise<unknown> = Promise.resolve();
   #next = 1;
   readonly #results = new Map<number, number>();
@@ -178,15 +180,14 @@ class PlainClient implements Client {
     const sector = region.sector + Math.floor(at / 512);
     const extra = this.plant === "one sector too many" && at > 0 ? 512 : 0;
     engine.vector(addressOf(bounce) + at, length + extra);
-    engine.prepareVectored(
-      write ? 2 : 1,
-      fd,
-      sector % 2 ** 23 * 512 + at % 512,
-      Math.floor(sector / 2 ** 23),
-      0,
-      id,
-      0,
-    );
+    const sqe = this.#record;
+    sqe.opcode = write ? 2 : 1;
+    sqe.fd = fd;
+    sqe.offsetLow = sector % 2 ** 23 * 512 + at % 512;
+    sqe.offsetHigh = Math.floor(sector / 2 ** 23);
+    sqe.userData = id;
+    engine.useVectors(sqe);
+    engine.push(sqe);
     while (!this.#results.has(id)) {
       while (engine.queued > 0) {
         engine.submit();

@@ -28,7 +28,7 @@ export const OPCODES: Readonly<Record<number, string>> = {
 /** `MAX_RW_COUNT` in linux/fs.h. */
 const MAX_RW_COUNT = 0x7ffff000;
 
-/** An SQE, from `prepare` to `reap`. */
+/** An SQE, from `push` to `reap`. */
 export interface Sqe {
   readonly number: number;
   readonly opcode: number;
