@@ -30,6 +30,7 @@ export const io_uring_sqe = {
   size: 64,
   opcode: 0,
   flags: 1,
+  ioprio: 2,
   fd: 4,
   off: 8,
   addr: 16,
@@ -37,6 +38,9 @@ export const io_uring_sqe = {
   rw_flags: 28,
   user_data: 32,
   buf_index: 40,
+  file_index: 44,
+  addr3: 48,
+  __pad2: 56,
 } as const;
 
 /** `struct io_uring_cqe` (linux/io_uring.h). */

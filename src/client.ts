@@ -15,7 +15,7 @@ import { operationOf } from "./op/operations.ts";
 import { read } from "./op/read.ts";
 import { write } from "./op/write.ts";
 import type { Pool } from "./pool/pool.ts";
-import { arm, checkOptions, type IoOptions, MAX_TIMEOUT } from "./request/deadline.ts";
+import { arm, type CheckedOptions, checkOptions, type IoOptions, MAX_TIMEOUT } from "./request/deadline.ts";
 import type { IoRegion } from "./request/region.ts";
 import type { IoNotifyFn, Request } from "./request/request.ts";
 import { answerOf, type IoResult } from "./request/result.ts";
@@ -189,7 +189,7 @@ export class IoClient implements AsyncDisposable {
     const operation = operationOf(op, "op");
     if (typeof fn !== "function") throw new TypeError(`fn is ${describe(fn)}; it must be a function`);
     const checked = options === undefined ? undefined : checkOptions(options);
-    const request = this.#core.intake.accept(operation, regions, memory, checked?.locate, false);
+    const request = this.#accept(operation, regions, memory, checked);
     request.fn = fn as IoNotifyFn<unknown>;
     request.context = context;
     this.#start(request, checked);
@@ -252,20 +252,39 @@ export class IoClient implements AsyncDisposable {
     options: IoOptions | undefined,
   ): Promise<IoResult> {
     const checked = options === undefined ? undefined : checkOptions(options);
-    const request = this.#core.intake.accept(op, regions, memory, checked?.locate, false);
+    const request = this.#accept(op, regions, memory, checked);
     accepted = request;
     const answer = new Promise<IoResult>(noteRequest);
     this.#start(request, checked);
     return answer;
   }
 
-  #start(request: Request, options: ReturnType<typeof checkOptions> | undefined): void {
-    const { driver, deadlines } = this.#core;
-    if (options !== undefined) {
-      if (options.aborted) return deadlines.refuse(request);
-      request.disarm = arm(options, { expire: (errno, late) => deadlines.expire(request, errno, late) });
+  #accept(
+    op: Operation,
+    regions: readonly IoRegion[],
+    memory: IoMemory,
+    options: CheckedOptions | undefined,
+  ): Request {
+    const { intake, deadlines } = this.#core;
+    if (options === undefined) return intake.accept(op, regions, memory, undefined, false);
+    // The deadline comes first: what throws here leaves no request behind.
+    let request: Request | null = null;
+    const disarm = arm(options, {
+      expire: (errno, late) => request === null ? 0 : deadlines.expire(request, errno, late),
+    });
+    try {
+      request = intake.accept(op, regions, memory, options.locate, false);
+    } catch (error) {
+      disarm();
+      throw error;
     }
-    driver.start(request);
+    request.disarm = disarm;
+    return request;
+  }
+
+  #start(request: Request, options: CheckedOptions | undefined): void {
+    if (options?.aborted) this.#core.deadlines.refuse(request);
+    else this.#core.driver.start(request);
   }
 
   #block(

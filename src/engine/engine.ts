@@ -39,7 +39,11 @@ export interface Engine {
   /** SQEs that can be queued before a `submit` is needed. */
   readonly room: number;
 
-  /** Queues one SQE, a copy of the record; there must be `room`. */
+  /**
+   * Queues a copy of one SQE; there must be `room`. Fields of the kernel's that {@linkcode Sqe} lacks are zeros.
+   *
+   * @param sqe The operation. It is the caller's again when this returns.
+   */
   push(sqe: Sqe): void;
 
   /** iovecs that {@linkcode Engine.vector} can still hold before a `submit` is needed; with nothing queued, at least 1024. */
@@ -49,8 +53,11 @@ export interface Engine {
    * takes the SQE (`IORING_FEAT_SUBMIT_STABLE`), so the array is free again once the batch is submitted.
    */
   vector(address: number, length: number): void;
-  /** Makes `address` and `length` of an SQE name the iovecs added since the last. */
-  vectored(sqe: Sqe): void;
+  /**
+   * Points an SQE at the iovecs added since the last call: sets its `address` to the first and its `length` to their number. It is
+   * to be pushed next, with `IORING_OP_READV` or `IORING_OP_WRITEV`.
+   */
+  useVectors(sqe: Sqe): void;
 
   /**
    * Gives the queued SQEs to the kernel and lets it finish what it can at once; never sleeps.

@@ -6,7 +6,9 @@
 
 import { EAGAIN, EBUSY, EINTR, ENOMEM, ETIME, SystemError } from "../../ffi/errno.ts";
 import { EventFd } from "../../ffi/eventfd.ts";
+import type { Completions, Engine } from "./engine.ts";
 import type { EngineFeatures } from "./features.ts";
+import type { Sqe } from "./sqe.ts";
 import {
   __kernel_timespec,
   io_uring,
@@ -16,7 +18,6 @@ import {
 } from "../../ffi/layout.ts";
 import { io_uring_params, iovec, pollfd } from "../../ffi/layout.ts";
 import { libc } from "../../ffi/libc.ts";
-import type { Sqe } from "./sqe.ts";
 import { liburing } from "../../ffi/liburing.ts";
 import { MappedMemory, viewOf } from "../../ffi/memory.ts";
 import { memlockAdvice, probePlainOpcodes, type Setup, setUp } from "./setup.ts";
@@ -48,17 +49,13 @@ const SQE_WORDS = io_uring_sqe.size / 4;
 const CQE_WORDS = io_uring_cqe.size / 4;
 
 /** An io_uring of one thread. `src/engine/engine.ts` says what each member promises. */
-export class IoUring {
+export class IoUring implements Engine {
   /** The most SQEs queued or in flight: as many as the completion queue holds. */
   readonly capacity: number;
   /** What is in use. */
   readonly features: EngineFeatures;
   /** What `reap` copied out. */
-  readonly completions: {
-    readonly userData: Uint32Array;
-    readonly generation: Uint32Array;
-    readonly result: Int32Array;
-  };
+  readonly completions: Completions;
   /** Places of each table that `registerBuffer` and `registerFile` fill. */
   readonly tableEntries: number = TABLE_ENTRIES;
 
@@ -185,22 +182,28 @@ export class IoUring {
     return VECTORS - this.#vectors;
   }
 
-  /** Fills the next SQE: all of its 64 bytes. */
+  /** Copies an SQE into the queue: all 64 bytes, so that nothing of an earlier one stays. */
   push(sqe: Sqe): void {
     const sqes = this.#sqes;
     const at = (this.#tail & (this.#sqEntries - 1)) * SQE_WORDS;
-    sqes[at] = sqe.opcode | sqe.flags << 8;
+    const { address } = sqe;
+    sqes[at] = sqe.opcode | sqe.flags << 8 | sqe.ioprio << 16;
     sqes[at + io_uring_sqe.fd / 4] = sqe.fd;
     sqes[at + io_uring_sqe.off / 4] = sqe.offsetLow;
     sqes[at + io_uring_sqe.off / 4 + 1] = sqe.offsetHigh;
-    sqes[at + io_uring_sqe.addr / 4] = sqe.address >>> 0;
-    sqes[at + io_uring_sqe.addr / 4 + 1] = sqe.address / 2 ** 32;
+    sqes[at + io_uring_sqe.addr / 4] = address >>> 0;
+    sqes[at + io_uring_sqe.addr / 4 + 1] = address / 2 ** 32;
     sqes[at + io_uring_sqe.len / 4] = sqe.length;
-    sqes[at + io_uring_sqe.rw_flags / 4] = 0;
+    sqes[at + io_uring_sqe.rw_flags / 4] = sqe.opFlags;
     sqes[at + io_uring_sqe.user_data / 4] = sqe.userData;
     sqes[at + io_uring_sqe.user_data / 4 + 1] = sqe.generation;
-    // buf_index and personality share a word; what follows (file_index, addr3, padding) stays as the kernel made it: 0.
+    // buf_index and personality share a word.
     sqes[at + io_uring_sqe.buf_index / 4] = sqe.bufferIndex;
+    sqes[at + io_uring_sqe.file_index / 4] = 0;
+    sqes[at + io_uring_sqe.addr3 / 4] = 0;
+    sqes[at + io_uring_sqe.addr3 / 4 + 1] = 0;
+    sqes[at + io_uring_sqe.__pad2 / 4] = 0;
+    sqes[at + io_uring_sqe.__pad2 / 4 + 1] = 0;
     this.#tail = (this.#tail + 1) >>> 0;
     this.#queued++;
   }
@@ -215,8 +218,8 @@ export class IoUring {
     words[at + iovec.iov_len / 4 + 1] = 0;
   }
 
-  /** Names the iovecs added since the last. */
-  vectored(sqe: Sqe): void {
+  /** Points an SQE at the iovecs added since the last call. */
+  useVectors(sqe: Sqe): void {
     sqe.address = this.#iovecs.address + this.#vectorStart * iovec.size;
     sqe.length = this.#vectors - this.#vectorStart;
     this.#vectorStart = this.#vectors;

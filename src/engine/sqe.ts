@@ -1,29 +1,52 @@
 /**
- * One SQE, as the scheduler fills it.
+ * The SQE as a record: one operation on its way to the kernel.
  *
  * @module
  */
 
-/** The fields of a `struct io_uring_sqe`: a reused, mutable record, so that filling one allocates nothing. */
+/**
+ * The fields of a `struct io_uring_sqe` (io_uring_enter(2)). A scheduler owns one, fills it for each operation and hands it to
+ * {@linkcode Engine.push}, which copies it; so an SQE costs no object. Each field is a non-negative number.
+ */
 export class Sqe {
-  /** An `IORING_OP_*` constant. */
+  /** An `IORING_OP_*` constant; 8 bits. */
   opcode = 0;
-  /** `IOSQE_*` flags. */
+  /** `IOSQE_*` bits: `IOSQE_FIXED_FILE`, and `IOSQE_ASYNC` for a file that could block the submitting thread; 8 bits. */
   flags = 0;
-  /** The file descriptor, or its place in the table of files with `IOSQE_FIXED_FILE`. */
+  /** The I/O priority as ioprio_set(2) has it, of reads and writes; 0: the process's; 16 bits. */
+  ioprio = 0;
+  /** The file descriptor, or its place in the table of files with `IOSQE_FIXED_FILE`; 31 bits. */
   fd = 0;
   /** Bits 0 to 31 of the byte offset on the device. */
   offsetLow = 0;
-  /** Bits 32 to 63 of it. */
+  /** Bits 32 to 63 of the byte offset. */
   offsetHigh = 0;
-  /** Address of the memory, exact as a double (Linux keeps user addresses below 2^56; V8 below 2^47). */
+  /** Address of the memory, or of the iovecs, exact as a double (Linux keeps user addresses below 2^56, V8 below 2^47). */
   address = 0;
-  /** Bytes, or how many iovecs lie at `address`. */
+  /** Bytes, or the number of iovecs for `IORING_OP_READV` and `IORING_OP_WRITEV`; 32 bits. */
   length = 0;
-  /** The place of the registered buffer that holds the memory, for the `_FIXED` opcodes; otherwise 0. */
+  /** Flags of the operation: `rw_flags` (`RWF_*`) of reads and writes, `fsync_flags` of `IORING_OP_FSYNC`; 32 bits. */
+  opFlags = 0;
+  /** The place in the table of fixed buffers that holds the memory, for the `_FIXED` opcodes; otherwise 0; 16 bits. */
   bufferIndex = 0;
-  /** The low half of `user_data`; comes back in the CQE. */
+  /** The low half of `user_data`, which comes back in the CQE; 32 bits. */
   userData = 0;
-  /** The high half of `user_data`; comes back in the CQE. */
+  /** The high half of `user_data`; 32 bits. */
   generation = 0;
+
+  /** Sets every field to 0, which is `IORING_OP_NOP`. */
+  clear(): void {
+    this.opcode = 0;
+    this.flags = 0;
+    this.ioprio = 0;
+    this.fd = 0;
+    this.offsetLow = 0;
+    this.offsetHigh = 0;
+    this.address = 0;
+    this.length = 0;
+    this.opFlags = 0;
+    this.bufferIndex = 0;
+    this.userData = 0;
+    this.generation = 0;
+  }
 }

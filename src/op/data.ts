@@ -54,7 +54,7 @@ export function prepData(opcodes: Opcodes, transfer: Transfer, sqe: Sqe, engine:
   transfer.fixed = false;
   sqe.opcode = opcodes.vectored;
   sqe.bufferIndex = 0;
-  engine.vectored(sqe);
+  engine.useVectors(sqe);
 }
 
 /** Takes in a CQE: goes on after a short transfer, tries again, or finds out where the device is bad. */

@@ -1,4 +1,5 @@
 import { assertEquals } from "@std/assert";
+import { IORING_OP_READV, IORING_OP_WRITEV } from "../../ffi/uapi.ts";
 import { BlockDevice, dmIoClient, dmIoGet, dmIoPut, type EngineFeatures, READ, WRITE } from "../../mod.ts";
 import { clientOn } from "../../src/client.ts";
 import type { Completions, Engine } from "../../src/engine/engine.ts";
@@ -96,21 +97,21 @@ class Recorder implements Engine {
   get queued(): number {
     return this.#queued;
   }
-  push({ offsetLow: low, offsetHigh: high, length, userData, generation }: Sqe): void {
+  push({ opcode, offsetLow, offsetHigh, length, userData, generation }: Sqe): void {
     const { completions } = this;
+    const vectored = opcode === IORING_OP_READV || opcode === IORING_OP_WRITEV;
+    const bytes = vectored ? this.#iovecs : length;
+    if (vectored) this.#iovecs = 0;
     completions.userData[this.#queued] = userData;
     completions.generation[this.#queued] = generation;
-    completions.result[this.#queued++] = length;
-    assertEquals([low, high], [low >>> 0, high >>> 0]);
-    this.asked.push({ offset: BigInt(high) << 32n | BigInt(low), length });
+    completions.result[this.#queued++] = bytes;
+    assertEquals([offsetLow, offsetHigh], [offsetLow >>> 0, offsetHigh >>> 0]);
+    this.asked.push({ offset: BigInt(offsetHigh) << 32n | BigInt(offsetLow), length: bytes });
   }
   vector(_address: number, length: number): void {
     this.#iovecs += length;
   }
-  vectored(sqe: Sqe): void {
-    sqe.length = this.#iovecs;
-    this.#iovecs = 0;
-  }
+  useVectors(): void {}
   submit(): number {
     return this.#queued;
   }

@@ -4,8 +4,8 @@ import { assert, assertEquals, assertGreaterOrEqual, assertLess } from "@std/ass
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { EFAULT, EINVAL } from "../../ffi/errno.ts";
 import { MappedMemory } from "../../ffi/memory.ts";
-import { Sqe } from "../../src/engine/sqe.ts";
 import { IoUring } from "../../src/engine/io_uring.ts";
+import { Sqe } from "../../src/engine/sqe.ts";
 import {
   IORING_OP_READ,
   IORING_OP_READ_FIXED,
@@ -27,6 +27,11 @@ const NO_SUCH_OPCODE = 255;
 const EBADF = 9;
 const BLOCK = 512;
 const PATIENCE_MS = 5000;
+
+/** An SQE of these fields; the others are 0. */
+function sqeOf(fields: Partial<Sqe>): Sqe {
+  return Object.assign(new Sqe(), fields);
+}
 
 /** A ring, a folder, and memory for its I/O, gone together. */
 class Bench implements AsyncDisposable {
@@ -63,35 +68,28 @@ class Bench implements AsyncDisposable {
     return fd;
   }
 
-  /** Queues an SQE of these fields; the others are 0. */
-  push(fields: Partial<Sqe>, vectored = false): void {
-    const sqe = Object.assign(new Sqe(), fields);
-    if (vectored) this.ring.vectored(sqe);
-    this.ring.push(sqe);
-  }
-
   /** Queues a read of one block into place `at` of the memory. */
   read(fd: number, block: number, at: number, userData: number, generation = 0): void {
     const address = this.memory.address + at * BLOCK;
-    this.push({
-      opcode: IORING_OP_READ,
-      fd,
-      offsetLow: block * BLOCK,
-      address,
-      length: BLOCK,
-      userData,
-      generation,
-    });
+    const where = { fd, offsetLow: block * BLOCK, address, length: BLOCK };
+    this.ring.push(sqeOf({ opcode: IORING_OP_READ, ...where, userData, generation }));
   }
 
   /** Queues what completes at once. */
   nothing(userData: number, generation = 0): void {
-    this.push({ opcode: IORING_OP_NOP, userData, generation });
+    this.ring.push(sqeOf({ opcode: IORING_OP_NOP, userData, generation }));
   }
 
   /** Queues what the kernel will not start. */
   nonsense(userData: number): void {
-    this.push({ opcode: NO_SUCH_OPCODE, userData });
+    this.ring.push(sqeOf({ opcode: NO_SUCH_OPCODE, userData }));
+  }
+
+  /** Queues an SQE over the iovecs added since the last. */
+  vectored(fields: Partial<Sqe>): void {
+    const sqe = sqeOf(fields);
+    this.ring.useVectors(sqe);
+    this.ring.push(sqe);
   }
 
   /** Reaps what is there: user data, generation, result of each. */
@@ -270,8 +268,8 @@ Deno.test("rings that were closed leave no file descriptor, mapping or thread be
 const WAITS = `
 import { openSync, writeSync } from "node:fs";
 import { MappedMemory } from "./ffi/memory.ts";
-import { IoUring } from "./src/engine/io_uring.ts";
 import { Sqe } from "./src/engine/sqe.ts";
+import { IoUring } from "./src/engine/io_uring.ts";
 
 const ring = new IoUring(8);
 const { extArg, deferTaskrun } = ring.features;
@@ -280,10 +278,8 @@ if (Deno.args[0] === "poll") (ring.features as { extArg: boolean }).extArg = fal
 new Deno.Command("mkfifo", { args: ["fifo"] }).outputSync();
 const fd = openSync("fifo", "r+");
 const memory = new MappedMemory(512);
-const read = () => {
-        const fields = { opcode: 22, fd, address: memory.address, length: 512, userData: 1 };
-        ring.push(Object.assign(new Sqe(), fields));
-      };
+const sqe = Object.assign(new Sqe(), { opcode: 22, fd, address: memory.address, length: 512, userData: 1 });
+const read = () => ring.push(sqe);
 const lasts = (timeout: number) => {
   const began = performance.now();
   ring.wait(timeout);
@@ -339,10 +335,13 @@ Deno.test("an iovec array reaches the kernel for each vectored SQE of a batch, a
     // 4 SQEs of 8 blocks, each taken from memory back to front; between them one that stops the batch.
     for (let sqe = 0; sqe < 4; sqe++) {
       for (let i = 7; i >= 0; i--) ring.vector(memory.address + (sqe * 8 + i) * BLOCK, BLOCK);
-      bench.push(
-        { opcode: IORING_OP_WRITEV, fd, offsetLow: sqe * 8 * BLOCK, userData: sqe, generation: round },
-        true,
-      );
+      bench.vectored({
+        opcode: IORING_OP_WRITEV,
+        fd,
+        offsetLow: sqe * 8 * BLOCK,
+        userData: sqe,
+        generation: round,
+      });
       if (sqe === 1) bench.nonsense(100);
     }
     assertEquals(ring.vectorRoom, whole - 32);
@@ -362,7 +361,7 @@ Deno.test("an iovec array reaches the kernel for each vectored SQE of a batch, a
 
   // Back into other memory, as the longest array that the kernel takes.
   for (let i = 0; i < 1024; i++) ring.vector(memory.address + (512 + i % 32) * BLOCK + (i >> 5) * 16, 16);
-  bench.push({ opcode: IORING_OP_READV, fd, userData: 7, generation: 7 }, true);
+  bench.vectored({ opcode: IORING_OP_READV, fd, userData: 7, generation: 7 });
   assertEquals(bench.finish(1), [[7, 7, 1024 * 16]]);
   const got = new Uint8Array(32 * BLOCK);
   for (let i = 0; i < 1024; i++) {
@@ -387,15 +386,8 @@ Deno.test("byte offsets beyond 2^32 and 2^53 reach their place", async () => {
     fillPattern(bench.bytes.subarray(i * BLOCK, (i + 1) * BLOCK), i);
     const [low, high] = [Number(offset & 0xffff_ffffn), Number(offset >> 32n)];
     const address = bench.memory.address + i * BLOCK;
-    bench.push({
-      opcode: IORING_OP_WRITE,
-      fd,
-      offsetLow: low,
-      offsetHigh: high,
-      address,
-      length: BLOCK,
-      userData: i,
-    });
+    const where = { fd, offsetLow: low, offsetHigh: high, address, length: BLOCK };
+    bench.ring.push(sqeOf({ opcode: IORING_OP_WRITE, ...where, userData: i }));
   });
   assertEquals(bench.finish(offsets.length).sort(byUserData), offsets.map((_, i) => [i, 0, BLOCK]));
   using file = Deno.openSync(bench.folder.join("file"));
@@ -414,16 +406,8 @@ Deno.test("places of the tables are filled, used, emptied and filled again", asy
   const fd = bench.file(pattern(8 * BLOCK, 8));
   const last = ring.tableEntries - 1;
   const fixed = (opcode: number, file: number, place: number, at = 0): number => {
-    bench.push({
-      opcode,
-      fd: file,
-      offsetLow: 4 * BLOCK,
-      address: memory.address + at * BLOCK,
-      length: BLOCK,
-      bufferIndex: place,
-      flags: IOSQE_FIXED_FILE,
-      userData: 1,
-    });
+    const where = { fd: file, offsetLow: 4 * BLOCK, address: memory.address + at * BLOCK, length: BLOCK };
+    ring.push(sqeOf({ opcode, flags: IOSQE_FIXED_FILE, ...where, bufferIndex: place, userData: 1 }));
     return bench.finish(1)[0]![2];
   };
   assertEquals([ring.features.fixedBuffers, ring.features.fixedFiles], [true, true]);

@@ -7,9 +7,9 @@ import { programFolder, runIn } from "../support/program.ts";
 // at once. Each write has a content of its own in a place of its own; each read goes to memory that nobody keeps, so that a
 // late byte of it would fall on somebody else's: on a write under way, which the device then shows, or on a canary.
 const PROGRAM = `
-  import { IoUring } from "./src/engine/io_uring.ts";
+  import { BlockDevice } from "./mod.ts";
   import { clientOn } from "./src/client.ts";
-  import { BlockDevice, WRITE } from "./mod.ts";
+  import { IoUring } from "./src/engine/io_uring.ts";
 
   let submits = 0;
   class CollectingRing extends IoUring {
@@ -73,7 +73,7 @@ const PROGRAM = `
       }
       case 5: {
         const done = (bits) => { if (bits !== 0n) throw new Error("write " + i + " failed"); };
-        return io.notify(WRITE, both, fill(new Uint8Array(LENGTH), i), done, null);
+        return io.notify(1, both, fill(new Uint8Array(LENGTH), i), done, null);
       }
     }
   };

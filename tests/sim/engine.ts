@@ -8,7 +8,7 @@
 
 import type { EngineFeatures } from "../../src/engine/features.ts";
 import type { Completions, Engine } from "../../src/engine/engine.ts";
-import type { Sqe } from "../../src/engine/sqe.ts";
+import type { Sqe as PushedSqe } from "../../src/engine/sqe.ts";
 import type { Weather } from "./disk.ts";
 import { Files } from "./files.ts";
 import { AddressSpace, type Segment } from "./memory.ts";
@@ -22,7 +22,7 @@ import {
   READ,
   READ_FIXED,
   READV,
-  type SimSqe,
+  type Sqe,
   WRITE,
   WRITE_FIXED,
   WRITEV,
@@ -35,8 +35,6 @@ const REFUSALS_IN_A_ROW = 3;
 /** Calls without an end of any SQE and without a turn of the event loop. */
 const BUSY_CALLS = 100_000;
 const ENOMEM = 12;
-/** Where the iovecs lie, for an SQE that names them: no memory of a caller lies there. */
-const VECTORS = 1;
 
 /** What an engine of a run looks like. */
 export interface EngineShape {
@@ -52,7 +50,7 @@ export interface EngineShape {
 }
 
 interface Cqe {
-  readonly sqe: SimSqe;
+  readonly sqe: Sqe;
   readonly result: number;
 }
 
@@ -71,11 +69,12 @@ export class SimEngine implements Engine {
   /** Whether `registerBuffer` finds memory beyond the limit now and then. */
   lockedMemoryRunsOut = false;
   readonly #chance: Random;
-  readonly #queue: SimSqe[] = [];
+  readonly #queue: Sqe[] = [];
   readonly #ready: Cqe[] = [];
-  readonly #outstanding = new Map<string, SimSqe>();
+  readonly #outstanding = new Map<string, Sqe>();
   #vectors: Segment[] = [];
-  #named: readonly Segment[] = [];
+  // What useVectors pointed the next SQE at.
+  #named: { readonly address: number; readonly segments: readonly Segment[] } | null = null;
   #vectorsUsed = 0;
   #refusals = 0;
   #sqes = 0;
@@ -120,24 +119,43 @@ export class SimEngine implements Engine {
     return this.shape.vectors - this.#vectorsUsed;
   }
 
-  push(sqe: Sqe): void {
-    const { opcode, address, length, bufferIndex } = sqe;
-    if (opcode === READV || opcode === WRITEV) {
-      if (address !== VECTORS) this.#violate(`${OPCODES[opcode]} without iovecs of its own`);
-      const segments = this.#named;
-      this.#named = [];
-      if (length !== segments.length) this.#violate(`${length} iovecs of ${segments.length}`);
-      return this.#queueSqe(sqe, segments);
-    }
+  push(pushed: PushedSqe): void {
+    const { opcode, flags, bufferIndex } = pushed;
+    this.#checkFields(pushed);
     if (!this.features.plainOpcodes && (opcode === READ || opcode === WRITE)) {
       this.#violate(`${OPCODES[opcode]} on a kernel that does not know it`);
     }
     const fixed = opcode === READ_FIXED || opcode === WRITE_FIXED;
     if (!fixed && bufferIndex !== 0) this.#violate(`buffer index ${bufferIndex} with ${OPCODES[opcode]}`);
-    const segment = fixed
-      ? this.memory.fixed(bufferIndex, address, length)
-      : this.memory.plain(address, length);
-    this.#queueSqe(sqe, [segment]);
+    this.#queueSqe(pushed, this.#segmentsOf(pushed, fixed), (flags & 1) !== 0);
+  }
+
+  #checkFields({ opcode, ioprio, opFlags, ...fields }: PushedSqe): void {
+    this.#assertOpen("push");
+    if (this.room <= 0) this.#violate("push without room");
+    if (!(opcode in OPCODES)) this.#violate(`opcode ${opcode} is none that moves blocks`);
+    if (ioprio !== 0) this.#violate(`ioprio ${ioprio}, which nobody asked for`);
+    if (opFlags !== 0) this.#violate(`rw_flags ${opFlags}, which nobody asked for`);
+    for (const name of ["offsetLow", "offsetHigh", "userData", "generation", "length"] as const) {
+      const value = fields[name];
+      if (value !== value >>> 0) this.#violate(`${name} ${value} is not 32 bits without a sign`);
+    }
+  }
+
+  #segmentsOf({ opcode, address, length, bufferIndex }: PushedSqe, fixed: boolean): readonly Segment[] {
+    const named = this.#named;
+    this.#named = null;
+    if (opcode !== READV && opcode !== WRITEV) {
+      if (named !== null) this.#violate(`${OPCODES[opcode]} after useVectors`);
+      return [fixed ? this.memory.fixed(bufferIndex, address, length) : this.memory.plain(address, length)];
+    }
+    if (named === null) this.#violate(`${OPCODES[opcode]} without useVectors`);
+    if (address !== named.address || length !== named.segments.length) {
+      this.#violate(
+        `${OPCODES[opcode]} over ${length} iovecs at ${address}, which are not those of useVectors`,
+      );
+    }
+    return named.segments;
   }
 
   vector(address: number, length: number): void {
@@ -146,29 +164,22 @@ export class SimEngine implements Engine {
     this.#vectors.push(this.memory.plain(address, length));
   }
 
-  vectored(sqe: Sqe): void {
-    if (this.#vectors.length === 0) this.#violate("vectored without a vector");
-    if (this.#vectors.length > 1024) this.#violate(`${this.#vectors.length} iovecs: more than IOV_MAX`);
-    if (this.#named.length > 0) this.#violate("iovecs that no SQE was pushed for");
-    this.#named = this.#vectors;
+  useVectors(sqe: PushedSqe): void {
+    const segments = this.#vectors;
+    if (this.#named !== null) this.#violate("useVectors twice without a push");
+    if (segments.length === 0) this.#violate("useVectors without a vector");
+    if (segments.length > 1024) this.#violate(`${segments.length} iovecs: more than IOV_MAX`);
+    // No memory of the run's is there.
+    const address = 2 ** 46 + (this.#vectorsUsed - segments.length) * 16;
     this.#vectors = [];
-    sqe.address = VECTORS;
-    sqe.length = this.#named.length;
+    this.#named = { address, segments };
+    sqe.address = address;
+    sqe.length = segments.length;
   }
 
-  #queueSqe(
-    { opcode, fd, flags, offsetLow, offsetHigh, userData, generation }: Sqe,
-    segments: readonly Segment[],
-  ): void {
-    this.#assertOpen("push");
-    if (this.room <= 0) this.#violate("push without room");
-    if (!(opcode in OPCODES)) this.#violate(`opcode ${opcode} is none that moves blocks`);
-    for (
-      const [name, value] of Object.entries({ offsetLow, offsetHigh, userData, generation })
-    ) {
-      if (value !== value >>> 0) this.#violate(`${name} ${value} is not 32 bits without a sign`);
-    }
-    const disk = this.files.named(fd, (flags & 1) !== 0);
+  #queueSqe(pushed: PushedSqe, segments: readonly Segment[], registered: boolean): void {
+    const { opcode, fd, offsetLow, offsetHigh, userData, generation } = pushed;
+    const disk = this.files.named(fd, registered);
     const key = `${userData}/${generation}`;
     if (this.#outstanding.has(key)) this.#violate(`user_data ${key} is in flight already`);
     if (this.#outstanding.size >= this.capacity) this.#violate(`more than ${this.capacity} SQEs in flight`);
@@ -183,7 +194,9 @@ export class SimEngine implements Engine {
 
   submit(): number {
     this.#assertOpen("submit");
-    if (this.#vectors.length > 0) this.#violate("submit with iovecs that no SQE has yet");
+    if (this.#vectors.length > 0 || this.#named !== null) {
+      this.#violate("submit with iovecs that no SQE has yet");
+    }
     this.world.pass(1);
     if (this.#queue.length === 0) return 0;
     if (this.#refusals < REFUSALS_IN_A_ROW && this.#chance.chance(this.weather.refusedSubmit)) {
@@ -200,7 +213,7 @@ export class SimEngine implements Engine {
   }
 
   /** Decides from the SQE's number alone what becomes of it, so that other SQEs do not change its fate. */
-  #start(sqe: SimSqe): void {
+  #start(sqe: Sqe): void {
     const { world, weather } = this;
     const { disk, from, length } = sqe;
     const chance = Random.of(world.seed, 1000 + sqe.number);

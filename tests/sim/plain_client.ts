@@ -30,6 +30,7 @@ class PlainClient implements Client {
   readonly pool: Pool;
   readonly #engine: SimEngine;
   readonly #bounce: Uint8Array;
+  readonly #record = new Sqe();
   #turn: Promise<unknown> = Promise.resolve();
   #next = 1;
   readonly #results = new Map<number, number>();
@@ -179,13 +180,13 @@ class PlainClient implements Client {
     const sector = region.sector + Math.floor(at / 512);
     const extra = this.plant === "one sector too many" && at > 0 ? 512 : 0;
     engine.vector(addressOf(bounce) + at, length + extra);
-    const sqe = new Sqe();
+    const sqe = this.#record;
     sqe.opcode = write ? 2 : 1;
     sqe.fd = fd;
     sqe.offsetLow = sector % 2 ** 23 * 512 + at % 512;
     sqe.offsetHigh = Math.floor(sector / 2 ** 23);
     sqe.userData = id;
-    engine.vectored(sqe);
+    engine.useVectors(sqe);
     engine.push(sqe);
     while (!this.#results.has(id)) {
       while (engine.queued > 0) {

@@ -28,8 +28,8 @@ export const OPCODES: Readonly<Record<number, string>> = {
 /** `MAX_RW_COUNT` in linux/fs.h. */
 const MAX_RW_COUNT = 0x7ffff000;
 
-/** An SQE, from `prepare` to `reap`. */
-export interface SimSqe {
+/** An SQE, from `push` to `reap`. */
+export interface Sqe {
   readonly number: number;
   readonly opcode: number;
   readonly disk: Disk;
@@ -49,7 +49,7 @@ export function isWrite(opcode: number): boolean {
 }
 
 /** An SQE in a line of the trace. */
-export function describe({ number, opcode, disk, from, length }: SimSqe): string {
+export function describe({ number, opcode, disk, from, length }: Sqe): string {
   return `#${number} ${OPCODES[opcode]} ${disk.name} [${from}, ${from + length})`;
 }
 
@@ -59,7 +59,7 @@ export function dataOffset(disk: Disk, low: number, high: number): number {
 }
 
 /** Holds an SQE to the rules. */
-export function checkSqe(world: World, sqe: SimSqe): void {
+export function checkSqe(world: World, sqe: Sqe): void {
   const { opcode, disk, from, length, segments } = sqe;
   const wrong = (what: string): never => world.violate(`${describe(sqe)}: ${what}`);
   if (length === 0) wrong("no bytes");

@@ -7,7 +7,7 @@
 import { type Outcome, SECTOR } from "./disk.ts";
 import type { AddressSpace } from "./memory.ts";
 import type { Random } from "./random.ts";
-import { describe, isWrite, type SimSqe } from "./sqe.ts";
+import { describe, isWrite, type Sqe } from "./sqe.ts";
 import type { World } from "./world.ts";
 
 /** What fills the memory of a failed read: the library has to clear it. */
@@ -19,7 +19,7 @@ export class Transfer {
   constructor(
     readonly world: World,
     readonly memory: AddressSpace,
-    readonly sqe: SimSqe,
+    readonly sqe: Sqe,
     readonly isOpen: () => boolean,
   ) {}
 

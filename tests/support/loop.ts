@@ -4,7 +4,7 @@
  * @module
  */
 
-import { exists, run, until } from "./commands.ts";
+import { exists, run, succeed, until } from "./commands.ts";
 import { Scratch } from "./scratch.ts";
 
 const ATTEMPTS = 20;
@@ -86,6 +86,12 @@ export class LoopDevice implements AsyncDisposable {
    */
   truncate(bytes: number): void {
     Deno.truncateSync(this.backing, bytes);
+  }
+
+  /** Makes the backing file this long, and lets the device have its size. */
+  async resize(bytes: number): Promise<void> {
+    this.truncate(bytes);
+    await succeed("losetup", "--set-capacity", this.path);
   }
 
   /**
