@@ -6,6 +6,7 @@
 
 import { errno, libc } from "../../ffi/libc.ts";
 import { EINVAL, ENOSYS, SystemError } from "../../ffi/errno.ts";
+import { pageSize } from "../../ffi/memory.ts";
 import { statfs as STATFS, statx as STATX } from "../../ffi/layout.ts";
 import {
   AT_EMPTY_PATH,
@@ -63,6 +64,8 @@ export function deviceFacts(fd: number): DeviceFacts {
     stat.getUint32(STATX.stx_dev_minor, true),
   );
   const type = stat.getUint16(STATX.stx_mode, true) & S_IFMT;
+  // Direct I/O goes page by page: the kernel checks the part of registered memory in each page alone (iov_iter_aligned_bvec), and
+  // zram takes each page's bytes from its start. So memory must lie on the logical blocks in its page.
   // Linux 6.1 says what direct I/O needs; 0 when the file system does not tell or does not do it.
   const tells = (stat.getUint32(STATX.stx_mask, true) & STATX_DIOALIGN) !== 0;
   const memoryAlign = tells ? stat.getUint32(STATX.stx_dio_mem_align, true) : 0;
@@ -76,7 +79,7 @@ export function deviceFacts(fd: number): DeviceFacts {
       sectors: wholeSectors(ioctlWords(fd, BLKGETSIZE64), 0),
       logicalBlockSize,
       physicalBlockSize: ioctlUint32(fd, BLKPBSZGET),
-      memoryAlignment: memoryAlign || logicalBlockSize,
+      memoryAlignment: Math.max(memoryAlign, Math.min(logicalBlockSize, pageSize())),
       readOnly: ioctlUint32(fd, BLKROGET) !== 0,
       mayBlock: false,
     };
@@ -84,14 +87,15 @@ export function deviceFacts(fd: number): DeviceFacts {
   // A file system's block is always enough; it is what remains when the kernel does not tell.
   const blockSize = stat.getUint32(STATX.stx_blksize, true);
   const unit = Math.min(blockSize, 4096);
+  const logicalBlockSize = offsetAlign || unit;
   return {
     fileSystem,
     inode,
     kind: type === S_IFREG ? "regular" : "other",
     sectors: wholeSectors(stat, STATX.stx_size),
-    logicalBlockSize: offsetAlign || unit,
+    logicalBlockSize,
     physicalBlockSize: blockSize,
-    memoryAlignment: memoryAlign || unit,
+    memoryAlignment: Math.max(memoryAlign, Math.min(logicalBlockSize, pageSize())),
     readOnly: false,
     mayBlock: fileSystemType(fd) === FUSE_SUPER_MAGIC,
   };

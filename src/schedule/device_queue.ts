@@ -4,6 +4,7 @@
  * @module
  */
 
+import { pageSize } from "../../ffi/memory.ts";
 import type { BlockDevice } from "../device/device.ts";
 import type { RegionIo } from "../request/request.ts";
 
@@ -17,6 +18,11 @@ export class DeviceQueue {
   ready = false;
   /** The first region with something left to issue. */
   head: RegionIo | null = null;
+  /**
+   * Whether its SQEs may name registered buffers. The kernel checks those page by page (`iov_iter_aligned_bvec`), so for direct I/O in
+   * blocks longer than a page it refuses all of them. The same memory by its address is checked as a whole.
+   */
+  readonly takesFixed: boolean;
   #tail: RegionIo | null = null;
 
   /**
@@ -30,7 +36,9 @@ export class DeviceQueue {
     readonly fd: number,
     readonly flags: number,
     readonly forget: () => void,
-  ) {}
+  ) {
+    this.takesFixed = !device.direct || device.logicalBlockSize <= pageSize();
+  }
 
   /** Queues a region. */
   push(region: RegionIo): void {

@@ -240,7 +240,7 @@ export class Scheduler {
     const engine = this.#engine;
     const region = piece.region!;
     const { segments, write } = region.request;
-    const { fd, flags } = region.lane;
+    const { fd, flags, takesFixed } = region.lane;
     // A byte offset may pass 2^53, its two halves do not; a sector is a safe integer, so its low 32 bits survive the shift.
     const sector = region.sector + Math.floor(piece.offset / SECTOR_SIZE);
     const low = ((sector << 9) | (piece.offset % SECTOR_SIZE)) >>> 0;
@@ -250,7 +250,7 @@ export class Scheduler {
     const at = segments.at[piece.segment]! + piece.segmentAt;
     this.counters.sqes++;
     if (piece.segmentAt + asked <= segments.length[piece.segment]! && engine.features.plainOpcodes) {
-      const fixed = arena.index >= 0;
+      const fixed = takesFixed && arena.index >= 0;
       const opcode = write
         ? (fixed ? IORING_OP_WRITE_FIXED : IORING_OP_WRITE)
         : (fixed ? IORING_OP_READ_FIXED : IORING_OP_READ);

@@ -14,8 +14,8 @@ const DETACH_MILLISECONDS = 5000;
 export interface LoopOptions {
   /** Size of the backing file to make. */
   readonly bytes?: number;
-  /** Logical block size (512). */
-  readonly sectorSize?: 512 | 4096;
+  /** Logical block size in bytes (512). Every kernel takes 512 and 4096; see {@linkcode sectorSizeLack} for longer ones. */
+  readonly sectorSize?: number;
   /** Whether the loop driver goes past the backing file's page cache (true). */
   readonly directIo?: boolean;
   /** Whether the device refuses writes (false). */
@@ -148,6 +148,24 @@ export class LoopDevice implements AsyncDisposable {
     if (!detached) {
       throw new Error(`${this.path} is still open: ${holders(this.path).join(", ") || "elsewhere"}`);
     }
+  }
+}
+
+/**
+ * Asks whether the kernel makes loop devices with logical blocks of some size: those longer than a page are new in Linux 6.15.
+ *
+ * @param sectorSize The size in bytes.
+ * @returns Why it does not, in words for a person; null when it does.
+ */
+export async function sectorSizeLack(sectorSize: number): Promise<string | null> {
+  await using scratch = await Scratch.create();
+  const backing = scratch.join("asked");
+  Deno.writeFileSync(backing, new Uint8Array(1 << 20));
+  try {
+    await using _loop = await LoopDevice.create({ in: backing, sectorSize });
+    return null;
+  } catch (error) {
+    return `this kernel makes no loop device of ${sectorSize}-byte blocks: ${error}`;
   }
 }
 
