@@ -23,6 +23,7 @@
 
 export { pageSize } from "./ffi/memory.ts";
 export { SystemError } from "./ffi/errno.ts";
+export type { DeviceFacts } from "./src/device/facts.ts";
 export { BlockDevice, type OpenDevice, type OpenOptions, SECTOR_SIZE } from "./src/device/device.ts";
 export { type IoRegion, MAX_REGIONS, READ, WRITE } from "./src/request/region.ts";
 export type { BioVec, IoMemory, Page, PageList } from "./src/memory/memory.ts";

@@ -4,14 +4,11 @@
  * @module
  */
 
-import { deviceFacts } from "./facts.ts";
+import { DeviceFacts, inspect, SECTOR_SIZE } from "./facts.ts";
 import { libc } from "../../ffi/libc.ts";
 import { closeFd, openFd } from "./open.ts";
 import { describe } from "../check.ts";
 import { DmioFault } from "../fault.ts";
-
-/** Bytes of a sector: always 512, as in the kernel, whatever the device's blocks are. */
-export const SECTOR_SIZE = 512;
 
 /** How to open a {@linkcode BlockDevice}. */
 export interface OpenOptions {
@@ -29,30 +26,12 @@ export interface OpenOptions {
 }
 
 /** An open device, for the constructor of {@linkcode BlockDevice}. */
-export interface OpenDevice {
-  /** Its path, for messages. */
-  readonly path: string;
-  /** Its file descriptor. */
-  readonly fd: number;
-  /** Size in whole sectors of 512 bytes. */
-  readonly sectors: number;
-  /** The unit of direct I/O in bytes. */
-  readonly logicalBlockSize: number;
-  /** The unit that the medium writes at once, in bytes. */
-  readonly physicalBlockSize: number;
-  /** What the address of memory must be a multiple of for direct I/O, in bytes. */
-  readonly memoryAlignment: number;
-  /** Whether the device itself refuses writes. */
-  readonly readOnly: boolean;
-  /** Whether it may be written. */
-  readonly writable: boolean;
-  /** Whether it was opened with `O_DIRECT`. */
-  readonly direct: boolean;
-  /** Whether I/O could block the thread that submits it, so that a thread of the kernel's has to. Default: `false`. */
-  readonly mayBlock?: boolean;
+export interface OpenDevice extends DeviceFacts {
   /** Closes the file descriptor. Default: `close(2)`. */
   readonly closeFd?: (fd: number) => void;
 }
+
+export { SECTOR_SIZE };
 
 let holdDevice: (device: BlockDevice) => void;
 let releaseDevice: (device: BlockDevice) => void;
@@ -69,46 +48,20 @@ let whenClosed: (device: BlockDevice, listener: () => void) => () => void;
  * console.log(device.sectors, device.logicalBlockSize);
  * ```
  */
-export class BlockDevice implements Disposable, AsyncDisposable {
-  /** The path it was opened by. */
-  readonly path: string;
-  /** Its file descriptor, for `ioctl`s of your own. It is the device's: do not close it. */
-  readonly fd: number;
-  /** Size in sectors of 512 bytes when it was opened. A file's last, partial sector does not count. */
-  readonly sectors: number;
-  /** The unit of direct I/O in bytes. */
-  readonly logicalBlockSize: number;
-  /** The unit that the medium writes at once, in bytes. */
-  readonly physicalBlockSize: number;
-  /** What the address of memory must be a multiple of for direct I/O without a copy, in bytes. */
-  readonly memoryAlignment: number;
-  /** Whether the device itself refuses writes. */
-  readonly readOnly: boolean;
-  /** Whether it was opened for writing. */
-  readonly writable: boolean;
-  /** Whether I/O goes past the page cache. */
-  readonly direct: boolean;
-  /** Whether I/O could block the thread that submits it (a file on FUSE), so that a thread of the kernel's does. */
-  readonly mayBlock: boolean;
-
+export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposable {
   readonly #closeFd: (fd: number) => void;
   readonly #listeners = new Set<() => void>();
   readonly #closing = Promise.withResolvers<void>();
   #held = 0;
   #closed = false;
 
-  /** Use {@linkcode BlockDevice.open}; this takes a file descriptor that is already open. */
+  /**
+   * Use {@linkcode BlockDevice.open}; this takes a file descriptor that is already open.
+   *
+   * @param open The file descriptor and what is known of it.
+   */
   constructor(open: OpenDevice) {
-    this.path = open.path;
-    this.fd = open.fd;
-    this.sectors = open.sectors;
-    this.logicalBlockSize = open.logicalBlockSize;
-    this.physicalBlockSize = open.physicalBlockSize;
-    this.memoryAlignment = open.memoryAlignment;
-    this.readOnly = open.readOnly;
-    this.writable = open.writable;
-    this.direct = open.direct;
-    this.mayBlock = open.mayBlock ?? false;
+    super(open);
     this.#closeFd = open.closeFd ?? closeFd;
   }
 
@@ -143,7 +96,7 @@ export class BlockDevice implements Disposable, AsyncDisposable {
     if (create !== undefined && isFile && size < create) file.truncateSync(create);
     const fd = openFd(name, { write, direct, exclusive: exclusive && !isFile });
     try {
-      const { kind, fileSystem, inode, ...facts } = deviceFacts(fd);
+      const { kind, fileSystem, inode, facts } = inspect(fd);
       if (kind === "other" || fileSystem !== dev || inode !== ino) {
         throw new TypeError(`${name} was replaced while it was opened`);
       }
@@ -152,6 +105,11 @@ export class BlockDevice implements Disposable, AsyncDisposable {
       closeFd(fd);
       throw error;
     }
+  }
+
+  /** Size in bytes when it was opened, the partial sector included; exact below 2^53. */
+  get size(): number {
+    return this.sectors * SECTOR_SIZE + this.tailBytes;
   }
 
   /** How many regions of requests under way name it, over all clients. */

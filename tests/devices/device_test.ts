@@ -22,6 +22,7 @@ Deno.test("a block device's facts are those that blockdev prints", async () => {
       const { sectors, logicalBlockSize, physicalBlockSize } = device;
       assertEquals([sectors, logicalBlockSize, physicalBlockSize, Number(device.readOnly)], printed);
       assertEquals([sectors, logicalBlockSize, device.readOnly], [bytes / 512, sectorSize, readOnly]);
+      assertEquals([device.size, device.tailBytes], [bytes, 0]);
       assertEquals([device.path, device.writable, device.direct, device.closed], [
         loop.path,
         false,
@@ -33,14 +34,15 @@ Deno.test("a block device's facts are those that blockdev prints", async () => {
   }
 });
 
-Deno.test("a file is a device of its whole sectors", async () => {
+Deno.test("a file is a device of its whole sectors, whose size and tail are told in bytes", async () => {
   await using scratch = await Scratch.create();
-  for (const bytes of [0, 511, 512, 1000, 4096, 5_000_000, 2 ** 40 + 512]) {
+  for (const bytes of [0, 511, 512, 1000, 4096, 5_000_000, 2 ** 40 + 512, 2 ** 42 + 77]) {
     const path = scratch.join(`${bytes}`);
     Deno.writeFileSync(path, new Uint8Array(0));
     Deno.truncateSync(path, bytes);
     await using device = BlockDevice.open(path, { write: true });
-    assertEquals(device.sectors, Math.floor(bytes / 512));
+    assertEquals([device.sectors, device.tailBytes], [Math.floor(bytes / 512), bytes % 512]);
+    assertEquals(device.size, bytes);
     assertEquals([device.readOnly, device.writable, device.direct], [false, true, false]);
     assertEquals(Deno.statSync(path).size, bytes);
   }
