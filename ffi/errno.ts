@@ -15,6 +15,7 @@ export const EINVAL = 22;
 export const ENFILE = 23;
 export const EMFILE = 24;
 export const ENOSPC = 28;
+export const EROFS = 30;
 export const ENOSYS = 38;
 export const ENODATA = 61;
 export const ETIME = 62;

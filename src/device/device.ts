@@ -6,7 +6,9 @@
 
 import { DeviceFacts, inspect, SECTOR_SIZE } from "./facts.ts";
 import { libc } from "../../ffi/libc.ts";
-import { closeFd, openFd } from "./open.ts";
+import { EBUSY, EROFS } from "../../ffi/errno.ts";
+import { closeFd, openError, openFd } from "./open.ts";
+import { assertKind, exists, pathName } from "./path.ts";
 import { describe } from "../check.ts";
 import { DmioFault } from "../fault.ts";
 
@@ -21,7 +23,10 @@ export interface OpenOptions {
    * a longer one stays as it is. Needs `write`.
    */
   create?: number;
-  /** Refuses a block device that is mounted or held by another program (`O_EXCL`). Needs `write`. Default: `false`. */
+  /**
+   * Refuses a block device that is mounted or held otherwise, and keeps others from doing so while it is open (`O_EXCL`). A regular file
+   * is never held. Default: as `write`.
+   */
   exclusive?: boolean;
 }
 
@@ -68,20 +73,19 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
   /**
    * Opens a block device or a regular file. Obeys `--allow-read` and `--allow-write`; Deno wants `--allow-all` for what lies in `/dev`.
    *
-   * @param path Its path.
+   * @param path Its path, or a `file:` URL, which is read as Deno does.
    * @param options How to open it.
    * @returns The open device.
    * @throws {Deno.errors.NotCapable} Without the permission.
    * @throws {Deno.errors.NotFound} When there is none, and other errors of `Deno.openSync`.
    * @throws {TypeError} When it is neither a block device nor a regular file, or options do not go together.
    * @throws {RangeError} When `create` is no whole number of sectors.
-   * @throws {SystemError} `EBUSY` (`exclusive`), `EINVAL` (a file system without direct I/O), and what else `open(2)` says.
+   * @throws {SystemError} `EBUSY` (a block device that is held, unless `exclusive` is `false`), `EROFS` (`write`, and it refuses writes),
+   * `EINVAL` (a file system without direct I/O), and what else `open(2)` says.
    */
   static open(path: string | URL, options: OpenOptions = {}): BlockDevice {
-    const { write = false, direct = false, create, exclusive = false } = options;
-    if (!write && (create !== undefined || exclusive)) {
-      throw new TypeError(`options.${create !== undefined ? "create" : "exclusive"} needs write: true`);
-    }
+    const { write = false, direct = false, create, exclusive = write } = options;
+    if (!write && create !== undefined) throw new TypeError("options.create needs write: true");
     if (create !== undefined && !(Number.isSafeInteger(create) && create > 0 && create % SECTOR_SIZE === 0)) {
       throw new RangeError(
         `options.create is ${describe(create)}; it must be a positive multiple of ${SECTOR_SIZE} bytes`,
@@ -91,15 +95,17 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
     const name = pathName(path);
     if (create === undefined || exists(name)) assertKind(name);
     // Deno opens it first, by its own rules on who may; then it is opened again as Deno can't, and must be the same one.
-    using file = Deno.openSync(name, { read: true, write, create: create !== undefined });
+    using file = openByDeno(name, write, create !== undefined);
     const { dev, ino, isFile, size } = file.statSync();
     if (create !== undefined && isFile && size < create) file.truncateSync(create);
-    const fd = openFd(name, { write, direct, exclusive: exclusive && !isFile });
+    const flags = { write, direct, exclusive: exclusive && !isFile };
+    const fd = openFd(name, flags);
     try {
       const { kind, fileSystem, inode, facts } = inspect(fd);
       if (kind === "other" || fileSystem !== dev || inode !== ino) {
         throw new TypeError(`${name} was replaced while it was opened`);
       }
+      if (write && facts.readOnly) throw openError(name, flags, EROFS);
       return new BlockDevice({ ...facts, path: name, fd, writable: write, direct });
     } catch (error) {
       closeFd(fd);
@@ -176,24 +182,15 @@ export {
   whenClosed,
 };
 
-function pathName(path: string | URL): string {
-  const name = path instanceof URL && path.protocol === "file:" ? decodeURIComponent(path.pathname) : path;
-  if (typeof name === "string" && name !== "" && !name.includes("\0")) return name;
-  throw new TypeError(`path is ${describe(path)}; it must be a path, or a file: URL, of a device or a file`);
-}
-
-function exists(path: string): boolean {
+// Deno opens it by its own rules on who may. Of what the kernel says then, some wants the same advice as its answer to our own open.
+function openByDeno(path: string, write: boolean, create: boolean): Deno.FsFile {
   try {
-    Deno.lstatSync(path);
-    return true;
+    return Deno.openSync(path, { read: true, write, create });
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
+    const code = error instanceof Error && "code" in error ? error.code : "";
+    const flags = { write, direct: false, exclusive: false };
+    if (code === "EBUSY") throw openError(path, flags, EBUSY);
+    if (code === "EROFS") throw openError(path, flags, EROFS);
     throw error;
   }
-}
-
-// To open a pipe or a terminal can block, or do things; so what it is is asked first.
-function assertKind(path: string): void {
-  const { isFile, isBlockDevice } = Deno.statSync(path);
-  if (!isFile && !isBlockDevice) throw new TypeError(`${path} is neither a block device nor a regular file`);
 }

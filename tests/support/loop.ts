@@ -4,7 +4,8 @@
  * @module
  */
 
-import { exists, run, until } from "./commands.ts";
+import { exists, run, succeed, until } from "./commands.ts";
+import { atExit } from "./last_resort.ts";
 import { Scratch } from "./scratch.ts";
 
 const ATTEMPTS = 20;
@@ -35,6 +36,7 @@ export class LoopDevice implements AsyncDisposable {
   readonly backing: string;
   readonly #device: Deno.FsFile;
   readonly #owned: AsyncDisposable | null;
+  readonly #parts = new DisposableStack();
   #disposed = false;
 
   private constructor(path: string, backing: string, device: Deno.FsFile, owned: AsyncDisposable | null) {
@@ -124,6 +126,18 @@ export class LoopDevice implements AsyncDisposable {
     if (code !== 0) throw new Error(`blockdev --flushbufs ${this.path}: ${stderr.trim()}`);
   }
 
+  /** Makes the device refuse writes from now on (`BLKROSET`); whoever has it open for writing keeps it open. */
+  async refuseWrites(): Promise<void> {
+    await succeed("blockdev", "--setro", this.path);
+    // The kernel keeps the mark when it detaches the device, for the next file on it.
+    this.#parts.defer(atExit(() => this.#acceptWrites()));
+    this.#parts.defer(() => this.#acceptWrites());
+  }
+
+  #acceptWrites(): void {
+    new Deno.Command("blockdev", { args: ["--setrw", this.path], stderr: "null" }).outputSync();
+  }
+
   /** Whether the kernel still has this backing file on this device. */
   get attached(): boolean {
     const name = this.path.slice("/dev/".length);
@@ -142,6 +156,7 @@ export class LoopDevice implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#disposed) return;
     this.#disposed = true;
+    this.#parts.dispose();
     this.#device.close();
     const detached = await until(() => !this.attached, DETACH_MILLISECONDS);
     await this.#owned?.[Symbol.asyncDispose]();
