@@ -8,6 +8,7 @@ import { DeviceFacts, inspect, SECTOR_SIZE } from "./facts.ts";
 import { libc } from "../../ffi/libc.ts";
 import { EBUSY, EROFS } from "../../ffi/errno.ts";
 import { closeFd, openError, openFd } from "./open.ts";
+import { syncFd } from "./sync.ts";
 import { assertKind, exists, pathName } from "./path.ts";
 import { describe } from "../check.ts";
 import { DmioFault } from "../fault.ts";
@@ -32,14 +33,17 @@ export interface OpenOptions {
 
 /** An open device, for the constructor of {@linkcode BlockDevice}. */
 export interface OpenDevice extends DeviceFacts {
-  /** Closes the file descriptor. Default: `close(2)`. */
+  /** Closes the file descriptor. Default: `close(2)`. What it throws, {@linkcode BlockDevice.close} rejects with. */
   readonly closeFd?: (fd: number) => void;
+  /** Brings what the page cache holds to the medium, and rejects when that fails. Default: `fdatasync(2)`. */
+  readonly syncFd?: (fd: number, path: string) => Promise<void>;
 }
 
 export { SECTOR_SIZE };
 
 let holdDevice: (device: BlockDevice) => void;
 let releaseDevice: (device: BlockDevice) => void;
+let markWritten: (device: BlockDevice) => void;
 let whenClosed: (device: BlockDevice, listener: () => void) => () => void;
 
 /**
@@ -49,7 +53,7 @@ let whenClosed: (device: BlockDevice, listener: () => void) => () => void;
  * ```ts
  * import { BlockDevice } from "@dmio/dmio";
  *
- * using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+ * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
  * console.log(device.sectors, device.logicalBlockSize);
  * ```
  */
@@ -57,7 +61,9 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
   readonly #closeFd: (fd: number) => void;
   readonly #listeners = new Set<() => void>();
   readonly #closing = Promise.withResolvers<void>();
+  readonly #syncFd: (fd: number, path: string) => Promise<void>;
   #held = 0;
+  #written = false;
   #closed = false;
 
   /**
@@ -68,6 +74,7 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
   constructor(open: OpenDevice) {
     super(open);
     this.#closeFd = open.closeFd ?? closeFd;
+    this.#syncFd = open.syncFd ?? syncFd;
   }
 
   /**
@@ -129,19 +136,24 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
   }
 
   /**
-   * Closes it: new requests may not name it, and its file descriptor is closed when the last one under way is done.
+   * Closes it: new requests may not name it, and its file descriptor is closed when the last one under way is done. A device that was
+   * written through the page cache is synced first (`fdatasync(2)`), as the kernel tells of writes that fail there in no other way.
    *
-   * @returns Resolves when the file descriptor is closed.
+   * @returns Resolves when the file descriptor is closed. Each call gives the same promise.
+   * @throws {SystemError} Rejects with what `fdatasync` says: not all that was written is on the medium. The file descriptor is closed.
    */
   close(): Promise<void> {
     if (!this.#closed) {
       this.#closed = true;
-      if (this.#held === 0) this.#finish();
+      if (this.#held === 0) void this.#finish();
     }
     return this.#closing.promise;
   }
 
-  /** As {@linkcode BlockDevice.close}, without waiting. */
+  /**
+   * As {@linkcode BlockDevice.close}, without waiting: a sync that fails is an uncaught error. `await using` is for devices that are
+   * written.
+   */
   [Symbol.dispose](): void {
     void this.close();
   }
@@ -151,11 +163,20 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
     return this.close();
   }
 
-  #finish(): void {
+  // Without a sync, the file descriptor is closed before this returns.
+  async #finish(): Promise<void> {
     for (const listener of this.#listeners) listener();
     this.#listeners.clear();
-    this.#closeFd(this.fd);
-    this.#closing.resolve();
+    try {
+      try {
+        if (this.#written && !this.direct && !this.readOnly) await this.#syncFd(this.fd, this.path);
+      } finally {
+        this.#closeFd(this.fd);
+      }
+      this.#closing.resolve();
+    } catch (error) {
+      this.#closing.reject(error);
+    }
   }
 
   static {
@@ -163,8 +184,11 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
       device.#held++;
     };
     releaseDevice = (device) => {
-      if (--device.#held === 0 && device.#closed) device.#finish();
+      if (--device.#held === 0 && device.#closed) void device.#finish();
       if (device.#held < 0) throw new DmioFault(`${device.path} was let go more often than held`);
+    };
+    markWritten = (device) => {
+      device.#written = true;
     };
     whenClosed = (device, listener) => {
       device.#listeners.add(listener);
@@ -176,6 +200,8 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
 export {
   /** Keeps a device's file descriptor open until as many `releaseDevice`. */
   holdDevice,
+  /** Notes that a device was written, so that it is synced when it is closed. */
+  markWritten,
   /** Undoes one `holdDevice`; the last one lets a closed device go. */
   releaseDevice,
   /** Calls a listener just before a device's file descriptor is closed; what it returns takes that back. */

@@ -6,7 +6,7 @@
 
 import { ECANCELED } from "../../ffi/errno.ts";
 import { Bounce, type BounceHooks } from "../memory/bounce.ts";
-import { holdDevice, releaseDevice } from "../device/device.ts";
+import { holdDevice, markWritten, releaseDevice } from "../device/device.ts";
 import type { Engine } from "../engine/engine.ts";
 import { type FindArena, type IoMemory, reduce, sharedArena } from "../memory/memory.ts";
 import { PagePool } from "../pool/page_pool.ts";
@@ -122,7 +122,10 @@ export class Dispatcher {
       this.#recycle(request);
       throw error;
     }
-    for (let i = 0; i < request.count; i++) holdDevice(request.regions[i]!.device);
+    for (let i = 0; i < request.count; i++) {
+      holdDevice(request.regions[i]!.device);
+      if (write) markWritten(request.regions[i]!.device);
+    }
     this.#outstanding.add(request);
     this.#requests++;
     if (request.bounce !== null) this.#bounces++;

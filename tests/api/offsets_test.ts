@@ -197,6 +197,7 @@ for (const plainOpcodes of [true, false]) {
       writable: true,
       direct: false,
       closeFd: () => {},
+      syncFd: () => Promise.resolve(),
     });
     // Above 512 KiB takes several SQEs, and 1024 of these bvecs, which is what one takes, end in the middle of a sector.
     const long = new Uint8Array(new SharedArrayBuffer(4900 * 512));

@@ -24,5 +24,6 @@ export const dmio: Library = {
       writable: disk.writable,
       direct: disk.direct,
       closeFd,
+      syncFd: () => Promise.resolve(),
     }),
 };
