@@ -12,7 +12,7 @@
  * import { BlockDevice, IoClient } from "@dmio/dmio";
  *
  * await using io = new IoClient();
- * using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+ * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
  * const data = io.pool.alloc(2).fill(7);
  * const { errorBits } = await io.write([{ bdev: device, sector: 0, count: 16 }], data);
  * console.log(errorBits); // 0n: all of it is there
@@ -23,6 +23,7 @@
 
 export { pageSize } from "./ffi/memory.ts";
 export { SystemError } from "./ffi/errno.ts";
+export type { DeviceFacts } from "./src/device/facts.ts";
 export { BlockDevice, type OpenDevice, type OpenOptions, SECTOR_SIZE } from "./src/device/device.ts";
 export type { IoRegion } from "./src/request/region.ts";
 export { MAX_REGIONS } from "./src/schedule/io.ts";

@@ -122,12 +122,8 @@ async function loseOne(image: Uint8Array, devices: BlockDevice[]): Promise<boole
   // The kernel refuses a write by a file descriptor that is open for reading only. The library is told that it is for writing, as
   // it would refuse at once what its caller could have known.
   using readOnly = new BlockDevice({
-    path: last.path,
+    ...last,
     fd: openSync(last.path, "r"),
-    sectors: last.sectors,
-    logicalBlockSize: last.logicalBlockSize,
-    physicalBlockSize: last.physicalBlockSize,
-    memoryAlignment: last.memoryAlignment,
     readOnly: true,
     writable: true,
     direct: false,

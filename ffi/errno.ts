@@ -15,6 +15,7 @@ export const EINVAL = 22;
 export const ENFILE = 23;
 export const EMFILE = 24;
 export const ENOSPC = 28;
+export const EROFS = 30;
 export const ENOSYS = 38;
 export const ENODATA = 61;
 export const ETIME = 62;
@@ -22,6 +23,7 @@ export const EBADMSG = 74;
 export const EILSEQ = 84;
 export const EOPNOTSUPP = 95;
 export const ETIMEDOUT = 110;
+export const EINPROGRESS = 115;
 export const EREMOTEIO = 121;
 export const ECANCELED = 125;
 
@@ -75,6 +77,7 @@ const NAMES: Readonly<Record<number, string>> = {
   112: "EHOSTDOWN",
   113: "EHOSTUNREACH",
   114: "EALREADY",
+  115: "EINPROGRESS",
   116: "ESTALE",
   117: "EUCLEAN",
   121: "EREMOTEIO",

@@ -81,5 +81,8 @@ export const statfs = { size: 120, f_type: 0 } as const;
 /** `struct pollfd` (poll.h). */
 export const pollfd = { size: 8, fd: 0, events: 4 } as const;
 
+/** `struct aiocb` (aio.h). musl's has these fields at the same offsets. */
+export const aiocb = { size: 168, aio_fildes: 0, "aio_sigevent.sigev_notify": 44 } as const;
+
 /** `struct rlimit` (sys/resource.h). */
 export const rlimit = { size: 16, rlim_cur: 0, rlim_max: 8 } as const;

@@ -45,6 +45,7 @@ export const BLKPBSZGET = 0x127b;
 export const O_RDONLY = 0;
 export const O_RDWR = 2;
 export const O_EXCL = 0o200;
+export const O_DSYNC = 0o10000;
 export const O_CLOEXEC = 0o2000000;
 /** One of the few that differ from machine to machine. */
 export const O_DIRECT: number = Deno.build.arch === "aarch64" ? 0o200000 : 0o40000;
@@ -64,6 +65,9 @@ export const MAP_PRIVATE = 2;
 export const MAP_ANONYMOUS = 0x20;
 export const MADV_DONTNEED = 4;
 export const MADV_DONTFORK = 10;
+
+// bits/sigevent-consts.h
+export const SIGEV_NONE = 1;
 
 // linux/magic.h
 export const FUSE_SUPER_MAGIC = 0x65735546;

@@ -53,8 +53,8 @@ const FULL_DEVICES = 4;
  * import { BlockDevice, IoClient } from "@dmio/dmio";
  *
  * await using io = new IoClient();
- * using a = BlockDevice.open("/tmp/a.img", { write: true, create: 1 << 20 });
- * using b = BlockDevice.open("/tmp/b.img", { write: true, create: 1 << 20 });
+ * await using a = BlockDevice.open("/tmp/a.img", { write: true, create: 1 << 20 });
+ * await using b = BlockDevice.open("/tmp/b.img", { write: true, create: 1 << 20 });
  * const data = io.pool.alloc(1);
  * const { errorBits, failures } = await io.write([
  *   { bdev: a, sector: 0, count: 8 },
@@ -241,6 +241,7 @@ export class IoClient implements AsyncDisposable {
   }
 
   #alone(region: IoRegion): readonly IoRegion[] {
+    if (Array.isArray(region)) throw new TypeError("region is an Array; read takes one region");
     this.#one[0] = region;
     return this.#one;
   }

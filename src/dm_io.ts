@@ -28,7 +28,7 @@ let client: IoClient | null = null;
  * import { BlockDevice, dmIoGet, dmIoPut, dmIoSyncVm, WRITE } from "@dmio/dmio";
  *
  * dmIoGet(256);
- * using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+ * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
  * const errorBits = new BigUint64Array(1);
  * dmIoSyncVm(1, [{ bdev: device, sector: 0, count: 8 }], WRITE, new Uint8Array(4096), errorBits);
  * dmIoPut(256);

@@ -4,14 +4,14 @@
  * @module
  */
 
-import { deviceFacts, sizeNow } from "./facts.ts";
+import { DeviceFacts, inspect, SECTOR_SIZE, sectorsNow } from "./facts.ts";
 import { libc } from "../../ffi/libc.ts";
-import { closeFd, openFd } from "./open.ts";
+import { EBUSY, EROFS } from "../../ffi/errno.ts";
+import { closeFd, openError, openFd } from "./open.ts";
+import { syncFd } from "./sync.ts";
+import { assertKind, exists, pathName } from "./path.ts";
 import { describe } from "../check.ts";
 import { DmioFault } from "../fault.ts";
-
-/** Bytes of a sector: always 512, as in the kernel, whatever the device's blocks are. */
-export const SECTOR_SIZE = 512;
 
 /** How to open a {@linkcode BlockDevice}. */
 export interface OpenOptions {
@@ -24,40 +24,26 @@ export interface OpenOptions {
    * a longer one stays as it is. Needs `write`.
    */
   create?: number;
-  /** Refuses a block device that is mounted or held by another program (`O_EXCL`). Needs `write`. Default: `false`. */
+  /**
+   * Refuses a block device that is mounted or held otherwise, and keeps others from doing so while it is open (`O_EXCL`). A regular file
+   * is never held. Default: as `write`.
+   */
   exclusive?: boolean;
 }
 
 /** An open device, for the constructor of {@linkcode BlockDevice}. */
-export interface OpenDevice {
-  /** Its path, for messages. */
-  readonly path: string;
-  /** Its file descriptor. */
-  readonly fd: number;
-  /** What it is. Default: `"regular"`. */
-  readonly kind?: "block" | "regular";
-  /** Size in whole sectors of 512 bytes. */
-  readonly sectors: number;
-  /** The unit of direct I/O in bytes. */
-  readonly logicalBlockSize: number;
-  /** The unit that the medium writes at once, in bytes. */
-  readonly physicalBlockSize: number;
-  /** What the address of memory must be a multiple of for direct I/O, in bytes. */
-  readonly memoryAlignment: number;
-  /** Whether the device itself refuses writes. */
-  readonly readOnly: boolean;
-  /** Whether it may be written. */
-  readonly writable: boolean;
-  /** Whether it was opened with `O_DIRECT`. */
-  readonly direct: boolean;
-  /** Whether I/O could block the thread that submits it, so that a thread of the kernel's has to. Default: `false`. */
-  readonly mayBlock?: boolean;
-  /** Closes the file descriptor. Default: `close(2)`. */
+export interface OpenDevice extends DeviceFacts {
+  /** Closes the file descriptor. Default: `close(2)`. What it throws, {@linkcode BlockDevice.close} rejects with. */
   readonly closeFd?: (fd: number) => void;
+  /** Brings what the page cache holds to the medium, and rejects when that fails. Default: `fdatasync(2)`. */
+  readonly syncFd?: (fd: number, path: string) => Promise<void>;
 }
+
+export { SECTOR_SIZE };
 
 let holdDevice: (device: BlockDevice) => void;
 let releaseDevice: (device: BlockDevice) => void;
+let markWritten: (device: BlockDevice) => void;
 let whenClosed: (device: BlockDevice, listener: () => void) => () => void;
 
 /**
@@ -67,73 +53,46 @@ let whenClosed: (device: BlockDevice, listener: () => void) => () => void;
  * ```ts
  * import { BlockDevice } from "@dmio/dmio";
  *
- * using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+ * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
  * console.log(device.sectors, device.logicalBlockSize);
  * ```
  */
-export class BlockDevice implements Disposable, AsyncDisposable {
-  /** The path it was opened by. */
-  readonly path: string;
-  /** Its file descriptor, for `ioctl`s of your own. It is the device's: do not close it. */
-  readonly fd: number;
-  /** Whether it is a block device, or a regular file. */
-  readonly kind: "block" | "regular";
-  /** Size in sectors of 512 bytes when it was opened. A file's last, partial sector does not count. */
-  readonly sectors: number;
-  /** The unit of direct I/O in bytes. */
-  readonly logicalBlockSize: number;
-  /** The unit that the medium writes at once, in bytes. */
-  readonly physicalBlockSize: number;
-  /** What the address of memory must be a multiple of for direct I/O without a copy, in bytes. */
-  readonly memoryAlignment: number;
-  /** Whether the device itself refuses writes. */
-  readonly readOnly: boolean;
-  /** Whether it was opened for writing. */
-  readonly writable: boolean;
-  /** Whether I/O goes past the page cache. */
-  readonly direct: boolean;
-  /** Whether I/O could block the thread that submits it (a file on FUSE), so that a thread of the kernel's does. */
-  readonly mayBlock: boolean;
-
+export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposable {
   readonly #closeFd: (fd: number) => void;
   readonly #listeners = new Set<() => void>();
   readonly #closing = Promise.withResolvers<void>();
+  readonly #syncFd: (fd: number, path: string) => Promise<void>;
   #held = 0;
+  #written = false;
   #closed = false;
 
-  /** Use {@linkcode BlockDevice.open}; this takes a file descriptor that is already open. */
+  /**
+   * Use {@linkcode BlockDevice.open}; this takes a file descriptor that is already open.
+   *
+   * @param open The file descriptor and what is known of it.
+   */
   constructor(open: OpenDevice) {
-    this.path = open.path;
-    this.fd = open.fd;
-    this.kind = open.kind ?? "regular";
-    this.sectors = open.sectors;
-    this.logicalBlockSize = open.logicalBlockSize;
-    this.physicalBlockSize = open.physicalBlockSize;
-    this.memoryAlignment = open.memoryAlignment;
-    this.readOnly = open.readOnly;
-    this.writable = open.writable;
-    this.direct = open.direct;
-    this.mayBlock = open.mayBlock ?? false;
+    super(open);
     this.#closeFd = open.closeFd ?? closeFd;
+    this.#syncFd = open.syncFd ?? syncFd;
   }
 
   /**
    * Opens a block device or a regular file. Obeys `--allow-read` and `--allow-write`; Deno wants `--allow-all` for what lies in `/dev`.
    *
-   * @param path Its path.
+   * @param path Its path, or a `file:` URL, which is read as Deno does.
    * @param options How to open it.
    * @returns The open device.
    * @throws {Deno.errors.NotCapable} Without the permission.
    * @throws {Deno.errors.NotFound} When there is none, and other errors of `Deno.openSync`.
    * @throws {TypeError} When it is neither a block device nor a regular file, or options do not go together.
    * @throws {RangeError} When `create` is no whole number of sectors.
-   * @throws {SystemError} `EBUSY` (`exclusive`), `EINVAL` (a file system without direct I/O), and what else `open(2)` says.
+   * @throws {SystemError} `EBUSY` (a block device that is held, unless `exclusive` is `false`), `EROFS` (`write`, and it refuses writes),
+   * `EINVAL` (a file system without direct I/O), and what else `open(2)` says.
    */
   static open(path: string | URL, options: OpenOptions = {}): BlockDevice {
-    const { write = false, direct = false, create, exclusive = false } = options;
-    if (!write && (create !== undefined || exclusive)) {
-      throw new TypeError(`options.${create !== undefined ? "create" : "exclusive"} needs write: true`);
-    }
+    const { write = false, direct = false, create, exclusive = write } = options;
+    if (!write && create !== undefined) throw new TypeError("options.create needs write: true");
     if (create !== undefined && !(Number.isSafeInteger(create) && create > 0 && create % SECTOR_SIZE === 0)) {
       throw new RangeError(
         `options.create is ${describe(create)}; it must be a positive multiple of ${SECTOR_SIZE} bytes`,
@@ -143,20 +102,27 @@ export class BlockDevice implements Disposable, AsyncDisposable {
     const name = pathName(path);
     if (create === undefined || exists(name)) assertKind(name);
     // Deno opens it first, by its own rules on who may; then it is opened again as Deno can't, and must be the same one.
-    using file = Deno.openSync(name, { read: true, write, create: create !== undefined });
+    using file = openByDeno(name, write, create !== undefined);
     const { dev, ino, isFile, size } = file.statSync();
     if (create !== undefined && isFile && size < create) file.truncateSync(create);
-    const fd = openFd(name, { write, direct, exclusive: exclusive && !isFile });
+    const flags = { write, direct, exclusive: exclusive && !isFile };
+    const fd = openFd(name, flags);
     try {
-      const { kind, fileSystem, inode, ...facts } = deviceFacts(fd);
+      const { kind, fileSystem, inode, facts } = inspect(fd);
       if (kind === "other" || fileSystem !== dev || inode !== ino) {
         throw new TypeError(`${name} was replaced while it was opened`);
       }
-      return new BlockDevice({ ...facts, kind, path: name, fd, writable: write, direct });
+      if (write && facts.readOnly) throw openError(name, flags, EROFS);
+      return new BlockDevice({ ...facts, path: name, fd, writable: write, direct });
     } catch (error) {
       closeFd(fd);
       throw error;
     }
+  }
+
+  /** Size in bytes when it was opened, the partial sector included; exact below 2^53. */
+  get size(): number {
+    return this.sectors * SECTOR_SIZE + this.tailBytes;
   }
 
   /** How many regions of requests under way name it, over all clients. */
@@ -170,19 +136,24 @@ export class BlockDevice implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Closes it: new requests may not name it, and its file descriptor is closed when the last one under way is done.
+   * Closes it: new requests may not name it, and its file descriptor is closed when the last one under way is done. A device that was
+   * written through the page cache is synced first (`fdatasync(2)`), as the kernel tells of writes that fail there in no other way.
    *
-   * @returns Resolves when the file descriptor is closed.
+   * @returns Resolves when the file descriptor is closed. Each call gives the same promise.
+   * @throws {SystemError} Rejects with what `fdatasync` says: not all that was written is on the medium. The file descriptor is closed.
    */
   close(): Promise<void> {
     if (!this.#closed) {
       this.#closed = true;
-      if (this.#held === 0) this.#finish();
+      if (this.#held === 0) void this.#finish();
     }
     return this.#closing.promise;
   }
 
-  /** As {@linkcode BlockDevice.close}, without waiting. */
+  /**
+   * As {@linkcode BlockDevice.close}, without waiting: a sync that fails is an uncaught error. `await using` is for devices that are
+   * written.
+   */
   [Symbol.dispose](): void {
     void this.close();
   }
@@ -192,11 +163,20 @@ export class BlockDevice implements Disposable, AsyncDisposable {
     return this.close();
   }
 
-  #finish(): void {
+  // Without a sync, the file descriptor is closed before this returns.
+  async #finish(): Promise<void> {
     for (const listener of this.#listeners) listener();
     this.#listeners.clear();
-    this.#closeFd(this.fd);
-    this.#closing.resolve();
+    try {
+      try {
+        if (this.#written && !this.direct && !this.readOnly) await this.#syncFd(this.fd, this.path);
+      } finally {
+        this.#closeFd(this.fd);
+      }
+      this.#closing.resolve();
+    } catch (error) {
+      this.#closing.reject(error);
+    }
   }
 
   static {
@@ -204,8 +184,11 @@ export class BlockDevice implements Disposable, AsyncDisposable {
       device.#held++;
     };
     releaseDevice = (device) => {
-      if (--device.#held === 0 && device.#closed) device.#finish();
+      if (--device.#held === 0 && device.#closed) void device.#finish();
       if (device.#held < 0) throw new DmioFault(`${device.path} was let go more often than held`);
+    };
+    markWritten = (device) => {
+      device.#written = true;
     };
     whenClosed = (device, listener) => {
       device.#listeners.add(listener);
@@ -215,41 +198,34 @@ export class BlockDevice implements Disposable, AsyncDisposable {
 }
 
 /**
- * Whether a block device was pulled: its size is 0 then. A region of it fails with `ENOSPC`, as one past the end of any device.
+ * Whether a block device was pulled: its size is 0 then, and regions of it fail with `ENOSPC`, as past the end of any device.
  *
  * @param device An open device.
  */
-export function isGone({ kind, fd }: BlockDevice): boolean {
-  return kind === "block" && sizeNow(fd) === 0;
+export function isGone({ isBlockDevice, fd }: BlockDevice): boolean {
+  return isBlockDevice && sectorsNow(fd) === 0;
 }
 
 export {
   /** Keeps a device's file descriptor open until as many `releaseDevice`. */
   holdDevice,
+  /** Notes that a device was written, so that it is synced when it is closed. */
+  markWritten,
   /** Undoes one `holdDevice`; the last one lets a closed device go. */
   releaseDevice,
   /** Calls a listener just before a device's file descriptor is closed; what it returns takes that back. */
   whenClosed,
 };
 
-function pathName(path: string | URL): string {
-  const name = path instanceof URL && path.protocol === "file:" ? decodeURIComponent(path.pathname) : path;
-  if (typeof name === "string" && name !== "" && !name.includes("\0")) return name;
-  throw new TypeError(`path is ${describe(path)}; it must be a path, or a file: URL, of a device or a file`);
-}
-
-function exists(path: string): boolean {
+// Deno opens it by its own rules on who may. Of what the kernel says then, some wants the same advice as its answer to our own open.
+function openByDeno(path: string, write: boolean, create: boolean): Deno.FsFile {
   try {
-    Deno.lstatSync(path);
-    return true;
+    return Deno.openSync(path, { read: true, write, create });
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
+    const code = error instanceof Error && "code" in error ? error.code : "";
+    const flags = { write, direct: false, exclusive: false };
+    if (code === "EBUSY") throw openError(path, flags, EBUSY);
+    if (code === "EROFS") throw openError(path, flags, EROFS);
     throw error;
   }
-}
-
-// To open a pipe or a terminal can block, or do things; so what it is is asked first.
-function assertKind(path: string): void {
-  const { isFile, isBlockDevice } = Deno.statSync(path);
-  if (!isFile && !isBlockDevice) throw new TypeError(`${path} is neither a block device nor a regular file`);
 }

@@ -1,11 +1,12 @@
 /**
- * What the kernel says of an open file: kind, size, blocks, alignment.
+ * What is known of an open device: what the kernel says of it, and how it was opened.
  *
  * @module
  */
 
 import { errno, libc } from "../../ffi/libc.ts";
 import { EINVAL, ENOSYS, SystemError } from "../../ffi/errno.ts";
+import { pageSize } from "../../ffi/memory.ts";
 import { statfs as STATFS, statx as STATX } from "../../ffi/layout.ts";
 import {
   AT_EMPTY_PATH,
@@ -21,37 +22,81 @@ import {
   STATX_DIOALIGN,
 } from "../../ffi/uapi.ts";
 
+/** Bytes of a sector: always 512, as in the kernel, whatever the device's blocks are. */
+export const SECTOR_SIZE = 512;
+
+/** What is known of an open device. */
+export class DeviceFacts {
+  /** The path it was opened by. */
+  readonly path: string;
+  /** Its file descriptor, for `ioctl`s of your own. It is the device's: do not close it. */
+  readonly fd: number;
+  /** Whether it is a block device, not a regular file. */
+  readonly isBlockDevice: boolean;
+  /** Whether it was opened for writing. */
+  readonly writable: boolean;
+  /** Whether I/O goes past the page cache (`O_DIRECT`). */
+  readonly direct: boolean;
+  /** Size in whole sectors of 512 bytes when it was opened. */
+  readonly sectors: number;
+  /** Bytes after the last whole sector, 0 to 511: a file's last, partial sector, which no region can name. */
+  readonly tailBytes: number;
+  /** The unit of direct I/O in bytes: sector, count and each piece of memory are multiples of it. */
+  readonly logicalBlockSize: number;
+  /** The unit that the medium writes at once, in bytes. */
+  readonly physicalBlockSize: number;
+  /** What the address of memory must be a multiple of for direct I/O without a copy, in bytes. */
+  readonly memoryAlignment: number;
+  /** Whether the device itself refuses writes (`BLKROGET`). */
+  readonly readOnly: boolean;
+  /**
+   * Whether I/O could block the thread that submits it, so that a thread of the kernel's does it: a file on FUSE blocks that thread
+   * while its server has enough to do (`max_background`).
+   */
+  readonly mayBlock: boolean;
+
+  /**
+   * Copies facts.
+   *
+   * @param facts The facts.
+   */
+  constructor(facts: DeviceFacts) {
+    this.path = facts.path;
+    this.fd = facts.fd;
+    this.isBlockDevice = facts.isBlockDevice;
+    this.writable = facts.writable;
+    this.direct = facts.direct;
+    this.sectors = facts.sectors;
+    this.tailBytes = facts.tailBytes;
+    this.logicalBlockSize = facts.logicalBlockSize;
+    this.physicalBlockSize = facts.physicalBlockSize;
+    this.memoryAlignment = facts.memoryAlignment;
+    this.readOnly = facts.readOnly;
+    this.mayBlock = facts.mayBlock;
+  }
+}
+
 /** What the kernel says of an open file. */
-export interface DeviceFacts {
+export interface Inspected {
   /** `"block"` for a block device, `"regular"` for a file, `"other"` for what cannot be a device. */
   readonly kind: "block" | "regular" | "other";
   /** The file system that it is in, as `stat(2)` numbers it, and its number there: together they tell files apart. */
   readonly fileSystem: number;
   readonly inode: number;
-  /** Size in whole sectors of 512 bytes. */
-  readonly sectors: number;
-  /** The unit of direct I/O in bytes: sector, count and each piece of memory are multiples of it. */
-  readonly logicalBlockSize: number;
-  /** The unit that the medium writes at once, in bytes. */
-  readonly physicalBlockSize: number;
-  /** What the address of memory must be a multiple of for direct I/O, in bytes. */
-  readonly memoryAlignment: number;
-  /** Whether the device refuses writes (`BLKROGET`). */
-  readonly readOnly: boolean;
-  /** Whether it is a file on FUSE, which blocks who submits when its server has enough to do (`max_background`). */
-  readonly mayBlock: boolean;
+  /** What does not depend on how it was opened. */
+  readonly facts: Omit<DeviceFacts, "path" | "fd" | "writable" | "direct">;
 }
 
 const EMPTY_PATH = new Uint8Array(1);
 
 /**
- * Reads the facts of an open file.
+ * Asks the kernel what an open file is.
  *
  * @param fd A file descriptor.
- * @returns Its facts.
+ * @returns What it says.
  * @throws {SystemError} When `statx` or an `ioctl` refuses.
  */
-export function deviceFacts(fd: number): DeviceFacts {
+export function inspect(fd: number): Inspected {
   const stat = new DataView(new ArrayBuffer(STATX.size));
   const mask = STATX_BASIC_STATS | STATX_DIOALIGN;
   if (libc().statx(fd, EMPTY_PATH, AT_EMPTY_PATH, mask, new Uint8Array(stat.buffer)) !== 0) {
@@ -63,38 +108,55 @@ export function deviceFacts(fd: number): DeviceFacts {
     stat.getUint32(STATX.stx_dev_minor, true),
   );
   const type = stat.getUint16(STATX.stx_mode, true) & S_IFMT;
-  // Linux 6.1 says what direct I/O needs; 0 when the file system does not tell or does not do it.
-  const tells = (stat.getUint32(STATX.stx_mask, true) & STATX_DIOALIGN) !== 0;
-  const memoryAlign = tells ? stat.getUint32(STATX.stx_dio_mem_align, true) : 0;
-  const offsetAlign = tells ? stat.getUint32(STATX.stx_dio_offset_align, true) : 0;
-  if (type === S_IFBLK) {
-    const logicalBlockSize = ioctlUint32(fd, BLKSSZGET);
-    return {
-      kind: "block",
-      fileSystem,
-      inode,
-      sectors: wholeSectors(ioctlWords(fd, BLKGETSIZE64), 0),
-      logicalBlockSize,
-      physicalBlockSize: ioctlUint32(fd, BLKPBSZGET),
-      memoryAlignment: memoryAlign || logicalBlockSize,
-      readOnly: ioctlUint32(fd, BLKROGET) !== 0,
-      mayBlock: false,
-    };
-  }
+  if (type === S_IFBLK) return { kind: "block", fileSystem, inode, facts: blockFacts(fd, stat) };
+  return { kind: type === S_IFREG ? "regular" : "other", fileSystem, inode, facts: fileFacts(fd, stat) };
+}
+
+function blockFacts(fd: number, stat: DataView): Inspected["facts"] {
+  const size = ioctlWords(fd, BLKGETSIZE64);
+  const logicalBlockSize = ioctlUint32(fd, BLKSSZGET);
+  return {
+    sectors: wholeSectors(size, 0),
+    tailBytes: tailBytes(size, 0),
+    logicalBlockSize,
+    physicalBlockSize: ioctlUint32(fd, BLKPBSZGET),
+    memoryAlignment: memoryAlignment(directAlignment(stat).memory, logicalBlockSize),
+    readOnly: ioctlUint32(fd, BLKROGET) !== 0,
+    isBlockDevice: true,
+    mayBlock: false,
+  };
+}
+
+function fileFacts(fd: number, stat: DataView): Inspected["facts"] {
+  const { memory, offset } = directAlignment(stat);
   // A file system's block is always enough; it is what remains when the kernel does not tell.
   const blockSize = stat.getUint32(STATX.stx_blksize, true);
-  const unit = Math.min(blockSize, 4096);
+  const logicalBlockSize = offset || Math.min(blockSize, 4096);
   return {
-    fileSystem,
-    inode,
-    kind: type === S_IFREG ? "regular" : "other",
     sectors: wholeSectors(stat, STATX.stx_size),
-    logicalBlockSize: offsetAlign || unit,
+    tailBytes: tailBytes(stat, STATX.stx_size),
+    logicalBlockSize,
     physicalBlockSize: blockSize,
-    memoryAlignment: memoryAlign || unit,
+    memoryAlignment: memoryAlignment(memory, logicalBlockSize),
     readOnly: false,
+    isBlockDevice: false,
     mayBlock: fileSystemType(fd) === FUSE_SUPER_MAGIC,
   };
+}
+
+// What direct I/O needs, from Linux 6.1 on; 0 when the file system does not tell or does not do it.
+function directAlignment(stat: DataView): { memory: number; offset: number } {
+  const tells = (stat.getUint32(STATX.stx_mask, true) & STATX_DIOALIGN) !== 0;
+  return {
+    memory: tells ? stat.getUint32(STATX.stx_dio_mem_align, true) : 0,
+    offset: tells ? stat.getUint32(STATX.stx_dio_offset_align, true) : 0,
+  };
+}
+
+// The kernel checks the part of registered memory in each page alone (iov_iter_aligned_bvec), and zram takes the bytes of a page from
+// its start, wherever they begin. So memory must begin on a logical block of its page, whatever the device's DMA can do.
+function memoryAlignment(told: number, logicalBlockSize: number): number {
+  return Math.max(told, Math.min(logicalBlockSize, pageSize()));
 }
 
 /**
@@ -103,10 +165,9 @@ export function deviceFacts(fd: number): DeviceFacts {
  * @param fd Its file descriptor.
  * @returns Whole sectors of 512 bytes; 0 when the device is gone, whether the kernel says so or refuses to say.
  */
-export function sizeNow(fd: number): number {
+export function sectorsNow(fd: number): number {
   const out = new Uint8Array(8);
-  if (libc().ioctl(fd, BigInt(BLKGETSIZE64), out) !== 0) return 0;
-  return wholeSectors(new DataView(out.buffer), 0);
+  return libc().ioctl(fd, BigInt(BLKGETSIZE64), out) === 0 ? wholeSectors(new DataView(out.buffer), 0) : 0;
 }
 
 // gnu_dev_makedev of sys/sysmacros.h, for the numbers that Linux gives: 12 bits major, 20 bits minor.
@@ -121,7 +182,11 @@ function fileSystemType(fd: number): number {
 
 // A size in bytes may pass 2^53; in sectors it does not.
 function wholeSectors(view: DataView, offset: number): number {
-  return view.getUint32(offset + 4, true) * 2 ** 23 + Math.floor(view.getUint32(offset, true) / 512);
+  return view.getUint32(offset + 4, true) * 2 ** 23 + Math.floor(view.getUint32(offset, true) / SECTOR_SIZE);
+}
+
+function tailBytes(view: DataView, offset: number): number {
+  return view.getUint32(offset, true) % SECTOR_SIZE;
 }
 
 function ioctlWords(fd: number, request: number): DataView {

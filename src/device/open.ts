@@ -5,8 +5,9 @@
  */
 
 import { errno, libc } from "../../ffi/libc.ts";
-import { SystemError } from "../../ffi/errno.ts";
+import { EBUSY, EINVAL, EMFILE, ENFILE, EROFS, SystemError } from "../../ffi/errno.ts";
 import { O_CLOEXEC, O_DIRECT, O_EXCL, O_RDONLY, O_RDWR } from "../../ffi/uapi.ts";
+import { holder } from "./holder.ts";
 
 /** The flags of `open(2)` that a device may want. */
 export interface OpenFlags {
@@ -24,18 +25,43 @@ export interface OpenFlags {
  * @param path Its path.
  * @param flags How.
  * @returns The file descriptor.
- * @throws {SystemError} What `open(2)` says, with advice for what direct and exclusive opens meet.
+ * @throws {SystemError} What `open(2)` says, with advice.
  */
-export function openFd(path: string, { write, direct, exclusive }: OpenFlags): number {
-  const flags = O_CLOEXEC | (write ? O_RDWR : O_RDONLY) | (direct ? O_DIRECT : 0) | (exclusive ? O_EXCL : 0);
-  const fd = libc().open(new TextEncoder().encode(`${path}\0`), flags);
+export function openFd(path: string, flags: OpenFlags): number {
+  const { write, direct, exclusive } = flags;
+  const bits = O_CLOEXEC | (write ? O_RDWR : O_RDONLY) | (direct ? O_DIRECT : 0) | (exclusive ? O_EXCL : 0);
+  const fd = libc().open(new TextEncoder().encode(`${path}\0`), bits);
   if (fd >= 0) return fd;
-  const code = errno();
-  const hints = [
-    direct ? "its file system may not do direct I/O (EINVAL)" : "",
-    exclusive ? "it may be mounted or held by another program (EBUSY)" : "",
-  ].filter((hint) => hint !== "");
-  throw new SystemError("open", code, [`could not open ${path}`, ...hints].join("; "));
+  throw openError(path, flags, errno());
+}
+
+/**
+ * The error of an open that was refused.
+ *
+ * @param path What was opened.
+ * @param flags How.
+ * @param code The error number that `open(2)` gave.
+ * @returns The error, with the advice that belongs to its number.
+ */
+export function openError(path: string, flags: OpenFlags, code: number): SystemError {
+  const what = advice(path, flags, code);
+  return new SystemError("open", code, `could not open ${path}${what === "" ? "" : `: ${what}`}`);
+}
+
+function advice(path: string, { direct, exclusive }: OpenFlags, code: number): string {
+  switch (code) {
+    case EBUSY:
+      return holder(path) + (exclusive ? "; exclusive: false opens it all the same" : "");
+    case EROFS:
+      return "it refuses writes, or its file system is mounted read-only; open it without write: true";
+    case EINVAL:
+      return direct ? "its file system does no direct I/O; open it without direct: true" : "";
+    case EMFILE:
+    case ENFILE:
+      return "no file descriptor is left; see `ulimit -n`";
+    default:
+      return "";
+  }
 }
 
 /**

@@ -37,7 +37,7 @@ export function prepData(opcodes: Opcodes, transfer: Transfer, sqe: Sqe, engine:
   sqe.offsetHigh = Math.floor(sector / 2 ** 23);
   if (segmentAt + asked <= segments.length[segment]! && engine.features.plainOpcodes) {
     const arena = segments.arena[segment]!;
-    const fixed = transfer.fixed = arena.index >= 0;
+    const fixed = transfer.fixed = arena.index >= 0 && region.queue.takesFixed;
     sqe.opcode = fixed ? opcodes.fixed : opcodes.plain;
     sqe.address = arena.address + segments.at[segment]! + segmentAt;
     sqe.length = asked;

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { holdDevice } from "../device/device.ts";
+import { holdDevice, markWritten } from "../device/device.ts";
 import { Bounce } from "../memory/bounce.ts";
 import { type FindArena, type IoMemory, reduce, sharedArena } from "../memory/memory.ts";
 import type { PagePool } from "../pool/page_pool.ts";
@@ -88,6 +88,7 @@ export class Intake {
     for (let i = 0; i < io.count; i++) {
       const region = io.regions[i]!;
       holdDevice(region.device);
+      if (op.writes) markWritten(region.device);
       region.holds = true;
     }
     this.outstanding.add(request);

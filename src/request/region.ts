@@ -53,7 +53,7 @@ export function checkRegions(
   let longest = 0;
   for (let i = 0; i < length; i++) {
     const region = where[i]!;
-    if (typeof region !== "object" || region === null) {
+    if (typeof region !== "object" || region === null || Array.isArray(region)) {
       throw new TypeError(`regions[${i}] is ${describe(region)}; it must be { bdev, sector, count }`);
     }
     const { bdev, sector, count } = region;
@@ -80,7 +80,8 @@ function checkRegion(bdev: BlockDevice, sector: number, count: number, i: number
     throw new RangeError(
       `regions[${i}]: sector ${sector} and count ${count} end at ${
         sector + count
-      }; ${bdev.path} has ${bdev.sectors} sectors`,
+      }; ${bdev.path} has ${bdev.sectors} sectors` +
+        unitHint(sector, count, bdev.sectors),
     );
   }
   const block = bdev.logicalBlockSize / SECTOR_SIZE;
@@ -90,6 +91,18 @@ function checkRegion(bdev: BlockDevice, sector: number, count: number, i: number
         `${bdev.path}, which is open for direct I/O`,
     );
   }
+}
+
+// Whether the numbers that lie past the end would be on the device if one, or both, were bytes: that is what they were meant to be then.
+function unitHint(sector: number, count: number, sectors: number): string {
+  const [sectorOfBytes, countOfBytes] = [sector / SECTOR_SIZE, count / SECTOR_SIZE];
+  const fits = (first: number, many: number) =>
+    Number.isInteger(first) && Number.isInteger(many) && first + many <= sectors;
+  const unit = `; sectors are of ${SECTOR_SIZE} bytes: `;
+  if (fits(sector, countOfBytes)) return `${unit}${count} bytes are count ${countOfBytes}`;
+  if (fits(sectorOfBytes, count)) return `${unit}byte ${sector} is in sector ${sectorOfBytes}`;
+  if (!fits(sectorOfBytes, countOfBytes)) return "";
+  return `${unit}${count} bytes from byte ${sector} on are sector ${sectorOfBytes}, count ${countOfBytes}`;
 }
 
 function checkSectors(value: number, i: number, name: string, bound: number): void {

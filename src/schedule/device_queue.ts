@@ -4,6 +4,7 @@
  * @module
  */
 
+import { pageSize } from "../../ffi/memory.ts";
 import type { BlockDevice } from "../device/device.ts";
 
 /** What can wait in a {@linkcode DeviceQueue}: a link of its list. */
@@ -22,6 +23,11 @@ export class DeviceQueue<Region extends Queued<Region>> {
   place = -1;
   /** The first region with something left to issue. */
   head: Region | null = null;
+  /**
+   * Whether its SQEs may name registered buffers. The kernel checks those page by page (`iov_iter_aligned_bvec`), so for direct I/O in
+   * blocks longer than a page it refuses all of them. The same memory by its address is checked as a whole.
+   */
+  readonly takesFixed: boolean;
   #tail: Region | null = null;
 
   /**
@@ -35,7 +41,9 @@ export class DeviceQueue<Region extends Queued<Region>> {
     readonly fd: number,
     readonly flags: number,
     readonly forget: () => void,
-  ) {}
+  ) {
+    this.takesFixed = !device.direct || device.logicalBlockSize <= pageSize();
+  }
 
   /** Queues a region. */
   push(region: Region): void {

@@ -162,13 +162,17 @@ for (const plainOpcodes of [true, false]) {
       path: "far",
       fd: -1,
       sectors: MOST,
+      tailBytes: 0,
       logicalBlockSize: 512,
       physicalBlockSize: 512,
       memoryAlignment: 1,
+      isBlockDevice: false,
       readOnly: false,
+      mayBlock: false,
       writable: true,
       direct: false,
       closeFd: () => {},
+      syncFd: () => Promise.resolve(),
     });
     // Above 512 KiB takes several SQEs, and 1024 of these bvecs, which is what one takes, end in the middle of a sector.
     const long = new Uint8Array(new SharedArrayBuffer(4900 * 512));

@@ -240,8 +240,9 @@ for (const form of ["io.readSync", "await io.read"]) {
           }
         });
         const slow = new BlockDevice({
-          path: fifo, fd, sectors: 8, logicalBlockSize: 512, physicalBlockSize: 512, memoryAlignment: 1,
-          readOnly: false, writable: true, direct: false, closeFd: () => {},
+          path: fifo, fd, sectors: 8, tailBytes: 0, logicalBlockSize: 512, physicalBlockSize: 512, memoryAlignment: 1,
+          isBlockDevice: false,
+          readOnly: false, mayBlock: false, writable: true, direct: false, closeFd: () => {},
         });
         const late = io.read({ bdev: slow, sector: 0, count: 1 }, io.pool.alloc(1));
         await new Promise((resolve) => setTimeout(resolve, 50));

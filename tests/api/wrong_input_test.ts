@@ -1,7 +1,7 @@
 /** Regions, memory and devices that the caller gets wrong: refused at once, by name, value and bound, and nothing else happens. */
 
-import { assertEquals } from "@std/assert";
-import { type BioVec, BlockDevice, MAX_REGIONS, READ, WRITE } from "../../mod.ts";
+import { assertEquals, assertFalse, assertThrows } from "@std/assert";
+import { type BioVec, BlockDevice, type IoRegion, MAX_REGIONS, READ, WRITE } from "../../mod.ts";
 import { Bed, list, PAGE, SECTORS, unexpected, wrong } from "../support/wrong_input_bed.ts";
 
 Deno.test("a request for no region, or for 65, is refused", async () => {
@@ -66,6 +66,42 @@ Deno.test("what is no device is refused by name", async () => {
   for (const value of [null, undefined, 1, "region"]) {
     bed.refusesRegion(wrong(value), TypeError, "regions[", "{ bdev, sector, count }");
   }
+  await bed.expectUntouched();
+});
+
+Deno.test("a region past the end that would fit in bytes is refused with a word on the unit", async () => {
+  await using bed = await Bed.create();
+  const { sectors } = bed.file;
+  const bytes = sectors * 512;
+  const hints: [number, number, string][] = [
+    [0, bytes, `${bytes} bytes are count ${sectors}`],
+    [sectors - 8, 4096, "4096 bytes are count 8"],
+    [bytes - 4096, 8, `byte ${bytes - 4096} is in sector ${sectors - 8}`],
+    [bytes - 4096, 4096, `4096 bytes from byte ${bytes - 4096} on are sector ${sectors - 8}, count 8`],
+  ];
+  for (const [sector, count, hint] of hints) {
+    bed.refusesRegion(bed.region(sector, count), RangeError, "sectors are of 512 bytes", hint);
+  }
+  // What would not fit as bytes either is no matter of the unit.
+  for (const [sector, count] of [[0, sectors + 1], [sectors - 1, 2], [1, bytes], [bytes, 512]] as const) {
+    const error = assertThrows(() => bed.io.write([bed.region(sector, count)], bed.pages), RangeError);
+    assertFalse(error.message.includes("512 bytes"), error.message);
+  }
+  await bed.expectUntouched();
+});
+
+Deno.test("a list where one region belongs is refused as a list", async () => {
+  await using bed = await Bed.create();
+  const list = wrong<IoRegion>([bed.region(0, 8)]);
+  const words = ["region is an Array; read takes one region"];
+  bed.refuses(() => bed.io.read(list, bed.pages), TypeError, ...words);
+  bed.refuses(() => bed.io.readSync(list, bed.pages), TypeError, ...words);
+  bed.refuses(
+    () => bed.io.write([list], bed.pages),
+    TypeError,
+    "regions[0] is Array",
+    "{ bdev, sector, count }",
+  );
   await bed.expectUntouched();
 });
 

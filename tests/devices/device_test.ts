@@ -22,6 +22,7 @@ Deno.test("a block device's facts are those that blockdev prints", async () => {
       const { sectors, logicalBlockSize, physicalBlockSize } = device;
       assertEquals([sectors, logicalBlockSize, physicalBlockSize, Number(device.readOnly)], printed);
       assertEquals([sectors, logicalBlockSize, device.readOnly], [bytes / 512, sectorSize, readOnly]);
+      assertEquals([device.size, device.tailBytes], [bytes, 0]);
       assertEquals([device.path, device.writable, device.direct, device.closed], [
         loop.path,
         false,
@@ -33,25 +34,18 @@ Deno.test("a block device's facts are those that blockdev prints", async () => {
   }
 });
 
-Deno.test("a file is a device of its whole sectors", async () => {
+Deno.test("a file is a device of its whole sectors, whose size and tail are told in bytes", async () => {
   await using scratch = await Scratch.create();
-  for (const bytes of [0, 511, 512, 1000, 4096, 5_000_000, 2 ** 40 + 512]) {
+  for (const bytes of [0, 511, 512, 1000, 4096, 5_000_000, 2 ** 40 + 512, 2 ** 42 + 77]) {
     const path = scratch.join(`${bytes}`);
     Deno.writeFileSync(path, new Uint8Array(0));
     Deno.truncateSync(path, bytes);
     await using device = BlockDevice.open(path, { write: true });
-    assertEquals(device.sectors, Math.floor(bytes / 512));
+    assertEquals([device.sectors, device.tailBytes], [Math.floor(bytes / 512), bytes % 512]);
+    assertEquals(device.size, bytes);
     assertEquals([device.readOnly, device.writable, device.direct], [false, true, false]);
     assertEquals(Deno.statSync(path).size, bytes);
   }
-});
-
-Deno.test("a device is opened by URL as well", async () => {
-  await using scratch = await Scratch.create();
-  const path = scratch.join("a file");
-  Deno.writeFileSync(path, new Uint8Array(1024));
-  await using device = BlockDevice.open(new URL(`file://${path.replace(" ", "%20")}`));
-  assertEquals(device.sectors, 2);
 });
 
 Deno.test("create makes a file, lengthens a short one, and leaves a long one and its bytes alone", async () => {
@@ -84,69 +78,6 @@ Deno.test("what is no block device and no file is refused, and leaves nothing op
   for (const path of [5, null, undefined, {}, "a\0b"]) {
     assertThrows(() => BlockDevice.open(path as string), TypeError);
   }
-  assertEquals(openFiles(), before);
-});
-
-Deno.test("a read-only device opens for reading, and its writes fail by their bit or at open", async () => {
-  await using loop = await LoopDevice.create({ bytes: 1 << 20, readOnly: true });
-  await using io = new IoClient({ pages: 4 });
-  const where = { sector: 0, count: 8 };
-  const data = io.pool.alloc(1);
-  let device: BlockDevice;
-  try {
-    device = BlockDevice.open(loop.path, { write: true });
-  } catch (error) {
-    assert(["EACCES", "EROFS", "EPERM"].includes((error as Error & { code: string }).code), `${error}`);
-    device = BlockDevice.open(loop.path);
-    assertThrows(() => io.write([{ bdev: device, ...where }], data), TypeError, "write: true");
-  }
-  await using bdev = device;
-  assert(bdev.readOnly);
-  assertEquals((await io.read({ bdev, ...where }, data)).errorBits, 0n);
-  if (bdev.writable) assertEquals((await io.write([{ bdev, ...where }], data)).errorBits, 1n);
-});
-
-Deno.test("exclusive refuses a block device that is mounted or held, and holds it itself", async () => {
-  await using scratch = await Scratch.create();
-  await using loop = await LoopDevice.create({ bytes: 16 << 20 });
-  await succeed("mkfs.ext4", "-q", "-F", loop.path);
-  const folder = scratch.join("mount");
-  Deno.mkdirSync(folder);
-  const open = (exclusive: boolean) => BlockDevice.open(loop.path, { write: true, exclusive });
-  const isBusy = () => {
-    const error = assertThrows(() => open(true), Error) as Error & { code?: string };
-    assertEquals(error.code, "EBUSY", error.message);
-  };
-  await succeed("mount", "-o", "ro", loop.path, folder);
-  const before = openFiles();
-  try {
-    isBusy();
-    assertEquals(openFiles(), before, "a refused open left a file descriptor");
-  } finally {
-    await succeed("umount", folder);
-  }
-  const holder = open(true);
-  isBusy();
-  await using shared = open(false);
-  assertEquals(shared.sectors, holder.sectors);
-  await holder.close();
-  await using again = open(true);
-  assertEquals(again.sectors, shared.sectors);
-});
-
-Deno.test("exclusive and create leave a file as it is opened without them", async () => {
-  await using scratch = await Scratch.create();
-  const path = scratch.join("file");
-  await using device = BlockDevice.open(path, { write: true, create: 4096, exclusive: true });
-  await using again = BlockDevice.open(path, { write: true, exclusive: true });
-  assertEquals(again.sectors, device.sectors);
-});
-
-Deno.test("a file system without direct I/O is an error at open, not at the first request", () => {
-  // A file of sysfs or procfs has no direct I/O anywhere.
-  const before = openFiles();
-  const error = assertThrows(() => BlockDevice.open("/proc/version", { direct: true }), Error);
-  assertEquals((error as Error & { code?: string }).code, "EINVAL", error.message);
   assertEquals(openFiles(), before);
 });
 

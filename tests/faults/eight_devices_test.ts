@@ -42,7 +42,7 @@ class Array7 implements AsyncDisposable {
       loop(),
       nbd({ error: "EIO" }),
       nbd({ full: true }),
-      loop({ readOnly: true }),
+      loop(),
       loop(),
       nbd({ error: "ENOMEM" }),
       nbd({ delay: 300 }),
@@ -51,6 +51,7 @@ class Array7 implements AsyncDisposable {
       .map(({ path }) => parts.use(BlockDevice.open(path, { write: true, direct: true })));
     broken.fail();
     noMemory.fail();
+    await readOnly.refuseWrites();
     // The device is smaller from here on; whoever has it open still goes by its old size.
     shrunk.truncate(SHRUNK_SECTORS * 512);
     await succeed("losetup", "-c", shrunk.path);

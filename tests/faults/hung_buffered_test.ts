@@ -31,12 +31,17 @@ const PRELUDE = `
       try { Deno.statSync(folder + "/" + name); return; } catch { await delay(2); }
     }
   };
+  // Whoever sees the file sees all of it.
+  const say = (name, word) => {
+    Deno.writeTextFileSync(folder + "/new", word);
+    Deno.renameSync(folder + "/new", folder + "/" + name);
+  };
   const hang = async () => {
-    Deno.writeTextFileSync(folder + "/opened", "");
+    say("opened", "");
     await wait("hanging");
   };
   const done = async (word) => {
-    Deno.writeTextFileSync(folder + "/done", word);
+    say("done", word);
     await wait("resumed");
   };
   // Far apart, so that reading ahead for one does not bring the other.

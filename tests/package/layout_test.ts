@@ -11,6 +11,7 @@ import { Scratch } from "../support/scratch.ts";
 const LAST_ERRNO = 133;
 
 const LIBC_HEADERS = [
+  "aio.h",
   "errno.h",
   "fcntl.h",
   "poll.h",
@@ -155,8 +156,9 @@ function proof({ name, parameters, result, resultType }: Declared): string[] {
 
 Deno.test("every C function takes and gives what ffi/ declares", async () => {
   await using folder = await Scratch.create();
-  const functions = ["liburing.ts", "libc.ts"].flatMap(declarations);
-  for (const file of ["liburing.ts", "libc.ts"]) {
+  const files = ["liburing.ts", "libc.ts", "aio.ts"];
+  const functions = files.flatMap(declarations);
+  for (const file of files) {
     const source = Deno.readTextFileSync(new URL(`../../ffi/${file}`, import.meta.url));
     assertEquals(
       declarations(file).length,

@@ -1,6 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { pattern } from "../support/bytes.ts";
-import { LoopDevice, loopDevices } from "../support/loop.ts";
+import { loopDevices } from "../support/loop.ts";
+import { NbdDevice } from "../support/nbd.ts";
 import { Scratch } from "../support/scratch.ts";
 
 const MIB = 1 << 20;
@@ -42,8 +43,8 @@ Deno.test("the mirror writes an image of the reader's to four loop devices", asy
 
 Deno.test("the mirror ends with status 1 when a device fails that should not", async () => {
   await using loops = await loopDevices(2, { bytes: 64 * MIB });
-  await using readOnly = await LoopDevice.create({ bytes: 64 * MIB, readOnly: true });
-  const { code, stdout } = await mirror(readOnly.path, ...loops.devices.map(({ path }) => path));
+  await using full = await NbdDevice.create({ bytes: 64 * MIB, full: true });
+  const { code, stdout } = await mirror(full.path, ...loops.devices.map(({ path }) => path));
   assertEquals(code, 1);
   assertStringIncludes(stdout, "error bits: 0b001\n");
 });

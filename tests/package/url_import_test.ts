@@ -24,7 +24,7 @@ function program(mod: string): string {
   return `import { BlockDevice, IoClient } from ${JSON.stringify(mod)};
 
 await using io = new IoClient({ pages: 16 });
-using file = BlockDevice.open("device.img", { write: true, create: 1 << 20 });
+await using file = BlockDevice.open("device.img", { write: true, create: 1 << 20 });
 const sent = io.pool.alloc(2);
 for (let i = 0; i < sent.length; i++) sent[i] = (i * 31 + (i >> 8)) & 255;
 const region = { bdev: file, sector: 24, count: sent.length / 512 };

@@ -5,6 +5,7 @@
  */
 
 import { exists, run, succeed, until } from "./commands.ts";
+import { atExit } from "./last_resort.ts";
 import { Scratch } from "./scratch.ts";
 
 const ATTEMPTS = 20;
@@ -14,8 +15,8 @@ const DETACH_MILLISECONDS = 5000;
 export interface LoopOptions {
   /** Size of the backing file to make. */
   readonly bytes?: number;
-  /** Logical block size (512). */
-  readonly sectorSize?: 512 | 4096;
+  /** Logical block size in bytes (512). Every kernel takes 512 and 4096; see {@linkcode sectorSizeLack} for longer ones. */
+  readonly sectorSize?: number;
   /** Whether the loop driver goes past the backing file's page cache (true). */
   readonly directIo?: boolean;
   /** Whether the device refuses writes (false). */
@@ -35,6 +36,7 @@ export class LoopDevice implements AsyncDisposable {
   readonly backing: string;
   readonly #device: Deno.FsFile;
   readonly #owned: AsyncDisposable | null;
+  readonly #parts = new DisposableStack();
   #disposed = false;
 
   private constructor(path: string, backing: string, device: Deno.FsFile, owned: AsyncDisposable | null) {
@@ -130,6 +132,18 @@ export class LoopDevice implements AsyncDisposable {
     if (code !== 0) throw new Error(`blockdev --flushbufs ${this.path}: ${stderr.trim()}`);
   }
 
+  /** Makes the device refuse writes from now on (`BLKROSET`); whoever has it open for writing keeps it open. */
+  async refuseWrites(): Promise<void> {
+    await succeed("blockdev", "--setro", this.path);
+    // The kernel keeps the mark when it detaches the device, for the next file on it.
+    this.#parts.defer(atExit(() => this.#acceptWrites()));
+    this.#parts.defer(() => this.#acceptWrites());
+  }
+
+  #acceptWrites(): void {
+    new Deno.Command("blockdev", { args: ["--setrw", this.path], stderr: "null" }).outputSync();
+  }
+
   /** Whether the kernel still has this backing file on this device. */
   get attached(): boolean {
     const name = this.path.slice("/dev/".length);
@@ -148,12 +162,31 @@ export class LoopDevice implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#disposed) return;
     this.#disposed = true;
+    this.#parts.dispose();
     this.#device.close();
     const detached = await until(() => !this.attached, DETACH_MILLISECONDS);
     await this.#owned?.[Symbol.asyncDispose]();
     if (!detached) {
       throw new Error(`${this.path} is still open: ${holders(this.path).join(", ") || "elsewhere"}`);
     }
+  }
+}
+
+/**
+ * Asks whether the kernel makes loop devices with logical blocks of some size: those longer than a page are new in Linux 6.15.
+ *
+ * @param sectorSize The size in bytes.
+ * @returns Why it does not, in words for a person; null when it does.
+ */
+export async function sectorSizeLack(sectorSize: number): Promise<string | null> {
+  await using scratch = await Scratch.create();
+  const backing = scratch.join("asked");
+  Deno.writeFileSync(backing, new Uint8Array(1 << 20));
+  try {
+    await using _loop = await LoopDevice.create({ in: backing, sectorSize });
+    return null;
+  } catch (error) {
+    return `this kernel makes no loop device of ${sectorSize}-byte blocks: ${error}`;
   }
 }
 

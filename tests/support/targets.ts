@@ -133,11 +133,12 @@ export async function oneOfEach(bytes: number): Promise<Targets> {
   return { all, [Symbol.asyncDispose]: () => disposal.disposeAsync() };
 }
 
-/** A read-only loop device, opened for writing all the same. */
+/** A loop device that has become read-only since it was opened for writing. */
 export async function readOnlyTarget(bytes: number): Promise<AsyncDisposable & { bdev: BlockDevice }> {
   await using parts = new AsyncDisposableStack();
-  const loop = parts.use(await LoopDevice.create({ bytes, readOnly: true }));
+  const loop = parts.use(await LoopDevice.create({ bytes }));
   const bdev = parts.use(BlockDevice.open(loop.path, { write: true, direct: true }));
+  await loop.refuseWrites();
   const disposal = parts.move();
   return { bdev, [Symbol.asyncDispose]: () => disposal.disposeAsync() };
 }
