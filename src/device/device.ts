@@ -165,10 +165,10 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
 
   // Without a sync, the file descriptor is closed before this returns.
   async #finish(): Promise<void> {
-    for (const listener of this.#listeners) listener();
-    this.#listeners.clear();
     try {
       try {
+        for (const listener of this.#listeners) listener();
+        this.#listeners.clear();
         if (this.#written && !this.direct && !this.readOnly) await this.#syncFd(this.fd, this.path);
       } finally {
         this.#closeFd(this.fd);

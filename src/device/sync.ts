@@ -30,7 +30,7 @@ export async function syncFd(fd: number, path: string): Promise<void> {
   throw new SystemError(
     "fdatasync",
     code,
-    `what was written to ${path} through the page cache is not all on its medium, though the writes succeeded; write it again, and ` +
+    `what was written to ${path} through the page cache may not all be on its medium, though the writes succeeded; write it again, and ` +
       "open the device with direct: true to learn of each failure from its own write",
   );
 }
