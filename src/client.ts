@@ -97,7 +97,9 @@ export class IoClient implements AsyncDisposable {
 
   /** What of the kernel is in use; what is `false` is done without. */
   get features(): EngineFeatures {
-    return this.#engine.features;
+    const { features } = this.#engine;
+    const refused = this.#core.pool.registrationRefused;
+    return refused === null ? features : { ...features, fixedBuffers: false, fixedBuffersRefused: refused };
   }
 
   /** Whether it was closed, or broke: it takes no more requests. */
@@ -294,17 +296,13 @@ export class IoClient implements AsyncDisposable {
     memory: IoMemory,
     options: Pick<IoOptions, "locate"> | undefined,
   ): IoResult {
-    const { intake, driver, pool } = this.#core;
+    const { intake, driver } = this.#core;
     const locate = options === undefined ? undefined : checkOptions(options).locate;
     const request = intake.accept(op, regions, memory, locate, true);
-    const carriedOut = driver.block(request);
+    driver.block(request);
     const result = answerOf(request.io);
     intake.spare.give(request);
-    if (carriedOut) return result;
-    throw new RangeError(
-      `memory must be copied through pages of the pool, and ${pool.available} of ${pool.pages} are free. ` +
-        "Free some, or add some with pool.get",
-    );
+    return result;
   }
 }
 

@@ -7,7 +7,7 @@
 import { EIO } from "../ffi/errno.ts";
 import { IoClient } from "./client.ts";
 import type { BioVec, IoMemory, PageList } from "./memory/memory.ts";
-import { describe } from "./check.ts";
+import { checkInteger, describe } from "./check.ts";
 import { operationOf } from "./op/operations.ts";
 import type { IoRegion } from "./request/region.ts";
 import { MAX_REGIONS } from "./schedule/io.ts";
@@ -35,7 +35,7 @@ let client: IoClient | null = null;
  * ```
  */
 export function dmIoGet(numPages: number): void {
-  checkPages(numPages, Number.MAX_SAFE_INTEGER);
+  checkInteger("numPages", numPages, 1, Number.MAX_SAFE_INTEGER);
   if (client === null || client.closed) client = new IoClient({ pages: numPages });
   else client.pool.get(numPages);
 }
@@ -49,7 +49,7 @@ export function dmIoGet(numPages: number): void {
  */
 export function dmIoPut(numPages: number): void {
   const { pool } = dmIoClient();
-  checkPages(numPages, pool.pages);
+  checkInteger("numPages", numPages, 1, pool.pages, "the pages that were got");
   if (numPages < pool.pages) {
     pool.put(numPages);
     return;
@@ -264,10 +264,4 @@ function named(numRegions: number, where: readonly IoRegion[]): readonly IoRegio
     );
   }
   return numRegions === where.length ? where : where.slice(0, numRegions);
-}
-
-function checkPages(numPages: number, most: number): void {
-  if (Number.isSafeInteger(numPages) && numPages >= 1 && numPages <= most) return;
-  const bound = most === Number.MAX_SAFE_INTEGER ? "a safe integer" : `${most}, the pages that were got`;
-  throw new RangeError(`numPages is ${describe(numPages)}; it must be an integer from 1 to ${bound}`);
 }

@@ -38,12 +38,12 @@ export class Deadlines {
    * @param request The request.
    * @param errno Why.
    * @param late Milliseconds by which the event loop was late.
-   * @returns Milliseconds to wait before this is called again, when the loop was late and kept the request from going on; or 0.
+   * @returns Milliseconds to wait before this is called again, as a loop that was late kept the request from going on; or 0.
    */
   expire(request: Request, errno: number, late: number): number {
-    const overdue = this.#driver.look();
+    this.#driver.look();
     if (request.settled || request.result !== null || this.#driver.broken) return 0;
-    if (overdue && late > USUAL_LATENESS) return late;
+    if (late > USUAL_LATENESS) return late;
     this.#giveUp(request, errno);
     this.#settler.settle();
     this.#driver.kick();

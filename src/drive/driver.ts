@@ -4,7 +4,6 @@
  * @module
  */
 
-import { ECANCELED } from "../../ffi/errno.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { Request } from "../request/request.ts";
 import { DmioFault } from "../fault.ts";
@@ -120,38 +119,29 @@ export class Driver {
     if (this.#settler.pending) this.kick();
   }
 
-  /**
-   * Looks at the ring at once: gives the kernel what waits, takes in what is done.
-   *
-   * @returns Whether there was anything to be done.
-   */
-  look(): boolean {
-    if (this.#stopped) return false;
+  /** Looks at the ring at once: gives the kernel what waits, takes in what is done. */
+  look(): void {
+    if (this.#stopped) return;
     try {
-      const given = this.#scheduler.flush();
-      const reaped = this.#scheduler.reap();
-      const settled = this.#settler.settle();
+      this.#scheduler.flush();
+      this.#scheduler.reap();
+      this.#settler.settle();
       this.kick();
-      return given || reaped > 0 || settled > 0;
     } catch (error) {
       this.fail(error);
-      return false;
     }
   }
 
   /**
    * Carries a request out while the program stands still. Answers of others that come up are left for the event loop.
-   *
-   * @returns Whether it was carried out; if not, it needs pages, and nothing is in flight that could bring some back.
    */
-  block(request: Request): boolean {
+  block(request: Request): void {
     const began = performance.now();
     try {
-      const starved = this.#wait(request, began);
+      this.#wait(request, began);
       this.#answers.latency.add(performance.now() - began);
       if (this.#answers.due > 0 || this.#scheduler.waiting) this.kick();
       this.#endIfDue();
-      return !starved;
     } catch (error) {
       this.fail(error);
       throw error;
@@ -161,7 +151,6 @@ export class Driver {
   /** Frees everything, now or when all is done. */
   close(): void {
     if (this.#stopped) return;
-    this.#settler.cancelStarved();
     if (this.#state === DELIVERING || this.#burst) return; // the run that follows sees to it
     this.#settler.settle();
     if (this.#answers.due > 0) this.kick();
@@ -215,10 +204,8 @@ export class Driver {
     return gathered >= LEAST_GATHERED && !this.#prompt && (gathered >= MOST_GATHERED || gathered >= inFlight);
   }
 
-  // Returns whether the request had to be given up for want of pages.
-  #wait(request: Request, began: number): boolean {
+  #wait(request: Request, began: number): void {
     const spins = this.#spins && this.#spinOrSleep.pick();
-    let starved = false;
     this.#begin(request);
     for (;;) {
       this.#scheduler.flush();
@@ -227,12 +214,7 @@ export class Driver {
       if (request.settled) break;
       // What came back short or failed, and the next window of a copy, are to be issued before anybody sleeps.
       if (reaped > 0 || settled > 0) continue;
-      if (!this.#scheduler.busy) {
-        if (!request.bounce?.waiting) throw new DmioFault("a request waits, and nothing is in flight");
-        starved = true;
-        request.bounce.cancel(ECANCELED);
-        continue;
-      }
+      if (!this.#scheduler.busy) throw new DmioFault("a request waits, and nothing is in flight");
       if (spins && performance.now() - began < SPIN_LIMIT) {
         this.#engine.relax();
         continue;
@@ -242,7 +224,6 @@ export class Driver {
       else this.#engine.wait(BACK_OFF * 1000);
     }
     this.#spinOrSleep.took(spins, performance.now() - began);
-    return starved;
   }
 
   readonly #run = (): void => {
@@ -278,8 +259,7 @@ export class Driver {
       if (reaped > 0 || delivered > 0 || settled > 0) return this.#endRound(delivered);
       if (!this.#pending) {
         this.#state = IDLE;
-        if (this.#ending.closing !== null) this.#settler.cancelStarved();
-        return this.#settler.pending ? this.#queue() : this.#endIfDue();
+        return this.#endIfDue();
       }
       const now = performance.now();
       const step = began === 0 ? this.#polling.begin() : this.#polling.next(now - began);

@@ -4,7 +4,6 @@
  * @module
  */
 
-import { ECANCELED } from "../../ffi/errno.ts";
 import { releaseDevice } from "../device/device.ts";
 import { DmioFault } from "../fault.ts";
 import type { PagePool } from "../pool/page_pool.ts";
@@ -55,13 +54,6 @@ export class Settler {
     }
   }
 
-  /** What waits for pages that the program holds would wait for ever once the client is closing: it is cancelled. */
-  cancelStarved(): void {
-    const { outstanding } = this.#intake;
-    if (this.#scheduler.busy || outstanding.size === 0 || this.#pool.waiting < outstanding.size) return;
-    for (const request of outstanding) request.bounce?.cancel(ECANCELED);
-  }
-
   /** The kernel has nothing of a request any more. */
   finish(request: Request): void {
     const { io } = request;
@@ -82,12 +74,12 @@ export class Settler {
   // A region lets its device go when its own I/O is over, whatever its neighbours still wait for.
   #ended(region: RegionIo): void {
     const { io } = region;
-    if (region.end >= region.bytes || io.abandoned) letGo(region);
-    io.pending--;
-    if (io.pending < 0) throw new DmioFault("a request completed twice");
-    if (io.pending > 0) return;
     const request = io.owner as Request;
-    if (request.bounce === null || request.bounce.advance()) this.finish(request);
+    const { bounce } = request;
+    if (--io.pending < 0) throw new DmioFault("a request completed twice");
+    if (bounce !== null) bounce.regionEnded(region);
+    if (region.end >= region.bytes || io.abandoned) letGo(region);
+    if (io.pending === 0 && (bounce === null || bounce.advance())) this.finish(request);
   }
 }
 

@@ -14,6 +14,8 @@ export interface EngineFeatures {
   readonly coopTaskrun: boolean;
   /** A sparse table of fixed buffers, so that the pool's pages are mapped once (Linux 5.19). */
   readonly fixedBuffers: boolean;
+  /** Why the pool's pages, or some of them, are not fixed buffers though the kernel has such: what limits locked memory. */
+  readonly fixedBuffersRefused?: string;
   /** A sparse table of registered files (Linux 5.19). */
   readonly fixedFiles: boolean;
   /** `IORING_OP_READ` and `IORING_OP_WRITE` (Linux 5.6); without them every SQE carries an iovec. */

@@ -4,11 +4,11 @@
  * @module
  */
 
-import { EFAULT, ENOMEM } from "../../ffi/errno.ts";
+import { EFAULT } from "../../ffi/errno.ts";
 import { pageSize } from "../../ffi/memory.ts";
 import type { PagePool } from "../pool/page_pool.ts";
 import type { PageWaiter } from "../pool/page_queue.ts";
-import type { Io } from "../schedule/io.ts";
+import type { Io, RegionIo } from "../schedule/io.ts";
 import { MAX_VECTORS } from "../schedule/scheduler.ts";
 import { Segments } from "./segments.ts";
 
@@ -41,6 +41,7 @@ export class Bounce implements PageWaiter {
    * @param memory The caller's memory.
    * @param need Bytes of the longest region.
    * @param pool Where the pages come from.
+   * @throws {SystemError} When the system has no memory for pages to copy through.
    * @param served Is given this bounce each time that a window is ready to be issued, or that it is over.
    */
   constructor(io: Io, memory: Segments, need: number, pool: PagePool, served: Bounce[]) {
@@ -57,12 +58,7 @@ export class Bounce implements PageWaiter {
       if (direct) unit = Math.max(unit, logicalBlockSize);
     }
     this.#unit = unit / pageSize();
-    if (pool.pages < this.#unit) {
-      throw new RangeError(
-        `memory must be copied through the pool, which takes ${this.#unit} pages at least; it holds ${pool.pages}. ` +
-          "Add some with pool.get (dmIoGet), or use memory of the pool, which needs no copy",
-      );
-    }
+    pool.reserve(this.#unit);
   }
 
   /** Where the window under way begins, in bytes from the start of the memory: all before it is done. */
@@ -79,8 +75,8 @@ export class Bounce implements PageWaiter {
   /** Takes pages, as many as are fair, and fills them for the next window. */
   take(): "served" | "short" | "held" {
     const { io } = this;
-    const available = this.#pool.available;
-    if (available < this.#unit) return this.#short();
+    const available = this.#pool.availableForCopies;
+    if (available < this.#unit) return "short";
     // As with slots: a device may hold pages only while it has fewer than are left, so that one that hangs leaves some for others.
     for (let i = 0; i < io.count; i++) {
       const { queue } = io.regions[i]!;
@@ -96,9 +92,8 @@ export class Bounce implements PageWaiter {
       this.#pool.giveBack(this.#pages);
       this.#pages.clear();
       this.#taken = 0;
-      return this.#short();
+      return "short";
     }
-    this.#charge(this.#taken);
     this.waiting = false;
     this.#end = Math.min(this.#start + this.#taken * pageSize(), this.#need);
     const length = this.#end - this.#start;
@@ -108,7 +103,11 @@ export class Bounce implements PageWaiter {
       this.over = true;
     } else {
       io.segments = this.#pages;
-      for (let i = 0; i < io.count; i++) io.regions[i]!.frame(this.#start, this.#end);
+      for (let i = 0; i < io.count; i++) {
+        const region = io.regions[i]!;
+        region.frame(this.#start, this.#end);
+        region.queue.bouncePages += this.#taken;
+      }
     }
     this.#served.push(this);
     return "served";
@@ -128,7 +127,14 @@ export class Bounce implements PageWaiter {
     this.#pool.serve();
   }
 
-  /** A window was transferred. @returns Whether it was the last. */
+  /** A region's part of the window is done: its device has these pages no more, whatever the other regions wait for. */
+  regionEnded(region: RegionIo): void {
+    region.queue.bouncePages -= this.#taken;
+    // Others of this device may have waited for no more than that.
+    this.#pool.serve();
+  }
+
+  /** A window was transferred to, or from, every region. @returns Whether it was the last. */
   advance(): boolean {
     const { io } = this;
     const length = this.#end - this.#start;
@@ -147,13 +153,6 @@ export class Bounce implements PageWaiter {
     return this.#unit > MAX_VECTORS && this.#pages.count > MAX_VECTORS;
   }
 
-  // Pages come back, unless the pool was shrunk since, or transferred away: then none ever will.
-  #short(): "served" | "short" {
-    if (this.#pool.pages >= this.#unit) return "short";
-    this.cancel(ENOMEM);
-    return "served";
-  }
-
   // The owner detached or shrank the memory while it was in use: what the kernel says of a bad address.
   #fault(): void {
     for (let i = 0; i < this.io.count; i++) {
@@ -163,15 +162,10 @@ export class Bounce implements PageWaiter {
   }
 
   #giveBack(): void {
-    this.#charge(-this.#taken);
     this.#taken = 0;
     const pages = this.#pages;
     this.io.segments = this.#memory;
     this.#pool.giveBack(pages);
     pages.clear();
-  }
-
-  #charge(pages: number): void {
-    for (let i = 0; i < this.io.count; i++) this.io.regions[i]!.queue.bouncePages += pages;
   }
 }

@@ -33,26 +33,24 @@ export class Chunk implements Arena {
   free: number;
 
   readonly #engine: Engine;
-  readonly #index: number;
   readonly #memory: MappedMemory;
   readonly #page: number = pageSize();
   // From a byte to its page: a chunk has at most 1 GiB, so a shift does, which costs less than a division that is to be rounded.
   readonly #shift: number = Math.log2(this.#page);
   readonly #state: Uint8Array;
   readonly #pins: Uint32Array;
+  #place = -1;
   #registered = false;
   // Where the last search ended: pages are handed out in turn, which keeps a search short.
   #cursor = 0;
 
   /**
    * @param engine Whose table of fixed buffers to use.
-   * @param index The place there; -1 for none.
    * @param pages How many pages.
    * @throws {SystemError} When the system has no room for them.
    */
-  constructor(engine: Engine, index: number, pages: number) {
+  constructor(engine: Engine, pages: number) {
     this.#engine = engine;
-    this.#index = index;
     this.pages = this.free = pages;
     this.#memory = new MappedMemory(pages * this.#page);
     this.address = this.#memory.address;
@@ -63,12 +61,12 @@ export class Chunk implements Arena {
 
   /** The place in the table of fixed buffers; -1 when it is in none. */
   get index(): number {
-    return this.#registered ? this.#index : -1;
+    return this.#registered ? this.#place : -1;
   }
 
-  /** The place that it was made for, whether registered or not. */
+  /** The place that it has, whether registered or not; -1 when it has none. */
   get place(): number {
-    return this.#index;
+    return this.#place;
   }
 
   /** The buffer by which its pages are known. */
@@ -84,18 +82,20 @@ export class Chunk implements Arena {
   /**
    * Puts the pages into the table of fixed buffers, if there is a place for them.
    *
-   * @returns 0, or `-errno`.
+   * @param place The place; -1 for none.
+   * @returns 0, or `-errno`; then it does not have the place.
    */
-  register(): number {
-    if (this.#index < 0) return 0;
-    const refused = this.#engine.registerBuffer(this.#index, this.address, this.pages * this.#page);
+  register(place: number): number {
+    if (place < 0) return 0;
+    const refused = this.#engine.registerBuffer(place, this.address, this.pages * this.#page);
     this.#registered = refused === 0;
+    if (this.#registered) this.#place = place;
     return refused;
   }
 
   /** Takes the pages out of the table; requests in flight keep them until they are done. */
   unregister(): void {
-    if (this.#registered) this.#engine.registerBuffer(this.#index, 0, 0);
+    if (this.#registered) this.#engine.registerBuffer(this.#place, 0, 0);
     this.#registered = false;
   }
 
@@ -191,7 +191,7 @@ export class Chunk implements Arena {
     this.unregister();
     this.#memory.discard(last * this.#page, count * this.#page);
     // What was registered at its full length fits at a shorter one; if the kernel refuses all the same, it works unregistered.
-    if (registered && last > 0) this.register();
+    if (registered && last > 0) this.register(this.#place);
     return count;
   }
 

@@ -4,20 +4,23 @@
  * @module
  */
 
-import { ENOMEM, SystemError } from "../../ffi/errno.ts";
+import { ENOMEM, errnoName } from "../../ffi/errno.ts";
 import { pageSize, physicalPages } from "../../ffi/memory.ts";
 import { memlockAdvice } from "../engine/setup.ts";
 import { ALLOCATED, Chunk, LENT, type PageUse } from "./chunk.ts";
 import type { Engine } from "../engine/engine.ts";
+import { FreePlaces } from "../engine/free_places.ts";
 import type { PageList } from "../memory/memory.ts";
 import type { Segments } from "../memory/segments.ts";
 import { PageQueue, type PageWaiter } from "./page_queue.ts";
 import type { Pool } from "./pool.ts";
-import { describe } from "../check.ts";
+import { checkInteger, describe } from "../check.ts";
 import { bufferOf, byteLengthOf, byteOffsetOf } from "../memory/view.ts";
 
 /** The kernel registers at most 1 GiB as one buffer. */
 const CHUNK_BYTES = 2 ** 30;
+/** Pages that only copies use, so that they go on though the program holds every page of the pool. */
+const RESERVE_PAGES = 16;
 
 /** The pages of one client. `src/pool/pool.ts` says what its public members promise. */
 export class PagePool implements Pool {
@@ -26,7 +29,9 @@ export class PagePool implements Pool {
   readonly #chunks: Chunk[] = [];
   readonly #lost: Chunk[] = [];
   readonly #byBuffer = new Map<ArrayBufferLike, Chunk>();
-  readonly #places: number[] = [];
+  readonly #places: FreePlaces;
+  // The pages that only copies use. They are made when the first copy wants them, and count neither as pages nor as available.
+  readonly #reserve: Chunk[] = [];
   readonly #queue = new PageQueue();
   #pages = 0;
   #free = 0;
@@ -35,15 +40,17 @@ export class PagePool implements Pool {
   #refusal: Error | null = null;
   #halted = false;
   #settling = false;
-  // Whether somebody waits for pages as such: nobody overtakes them.
+  // Whether somebody waits for more pages than are free: nobody overtakes them.
   #short = false;
+  // Pages whose buffer the program transferred away.
+  #lostPages = 0;
+  /** Why the kernel would not register pages as a fixed buffer; null while it did. */
+  registrationRefused: string | null = null;
 
   /** @param engine Whose table of fixed buffers the pages go into. */
   constructor(engine: Engine) {
     this.#engine = engine;
-    if (engine.features.fixedBuffers) {
-      for (let place = engine.tableEntries - 1; place >= 0; place--) this.#places.push(place);
-    }
+    this.#places = new FreePlaces(engine.features.fixedBuffers ? engine.tableEntries : 0);
   }
 
   get pages(): number {
@@ -54,14 +61,25 @@ export class PagePool implements Pool {
     return Math.max(0, this.#free - this.#owed);
   }
 
+  /** How many pages a copy may take: those of the pool, unless somebody waits for them, and the reserve. */
+  get availableForCopies(): number {
+    return (this.#short ? 0 : this.available) + this.#reserve.reduce((free, chunk) => free + chunk.free, 0);
+  }
+
+  /** Sees to it that copies have adjacent pages of their own. @param pages How many a copy takes at least. */
+  reserve(pages: number): void {
+    if (this.#reserve.some((chunk) => chunk.pages >= pages)) return;
+    this.#reserve.push(this.#makeChunk(Math.max(pages, RESERVE_PAGES)));
+  }
+
   get(pages: number): void {
     this.#assertOpen();
     // The kernel would give page by page until nothing is left for anybody.
-    checkCount(pages, 0, physicalPages() - this.#pages, "what this machine has besides");
+    checkInteger("pages", pages, 0, physicalPages() - this.#pages, "what this machine has besides");
     const made: Chunk[] = [];
     const most = CHUNK_BYTES / this.#page;
     try {
-      for (let left = pages; left > 0; left -= most) made.push(this.#makeChunk(Math.min(left, most), pages));
+      for (let left = pages; left > 0; left -= most) made.push(this.#makeChunk(Math.min(left, most)));
     } catch (error) {
       for (const chunk of made) this.#unmake(chunk);
       throw error;
@@ -77,7 +95,7 @@ export class PagePool implements Pool {
 
   put(pages: number): void {
     this.#assertOpen();
-    checkCount(pages, 0, this.#pages);
+    checkInteger("pages", pages, 0, this.#pages, this.#bound(pages));
     this.#pages -= pages;
     this.#owed += pages;
     this.serve();
@@ -100,7 +118,11 @@ export class PagePool implements Pool {
         const view = this.#take(pages);
         if (view !== null) resolve(view);
         else if (pages > this.#longestRun()) reject(this.#tooFew(pages));
-        else return "short";
+        else {
+          // One that waits for adjacent pages, while there are enough, holds up nobody who can do with others.
+          if (pages > this.available) this.#short = true;
+          return "held";
+        }
         return "served";
       },
       refuse: reject,
@@ -110,7 +132,7 @@ export class PagePool implements Pool {
 
   allocList(pages: number): PageList {
     this.#assertOpen();
-    checkCount(pages, 1, this.#pages);
+    checkInteger("pages", pages, 1, this.#pages, this.#bound(pages));
     if (pages > this.available || this.#short) throw this.#exhausted(pages, "");
     // Adjacent pages, in order, go to the device as one run; so a run is looked for first.
     const run = this.#take(pages);
@@ -174,14 +196,16 @@ export class PagePool implements Pool {
 
   /** Takes up to `most` free pages as segments, adjacent ones if there are. @returns How many. */
   takeInto(segments: Segments, most: number): number {
-    const count = Math.min(most, this.available);
-    const run = count > 0 ? this.#find(count, LENT) : null;
+    const lend = (pages: number) =>
+      (this.#short ? null : this.#find(pages, LENT)) ?? this.#findReserved(pages);
+    const count = Math.min(most, this.availableForCopies);
+    const run = count > 0 ? lend(count) : null;
     if (run !== null) {
       segments.add(run.chunk, run.chunk.bytes, run.first * this.#page, count * this.#page);
       return count;
     }
     for (let taken = 0; taken < count; taken++) {
-      const page = this.#find(1, LENT);
+      const page = lend(1);
       if (page === null) return taken;
       segments.add(page.chunk, page.chunk.bytes, page.first * this.#page, this.#page);
     }
@@ -193,7 +217,7 @@ export class PagePool implements Pool {
     for (let i = 0; i < segments.count; i++) {
       const chunk = segments.arena[i] as Chunk;
       const free = chunk.release(segments.at[i]! / this.#page, segments.length[i]! / this.#page);
-      if (!this.#lost.includes(chunk)) this.#free += free;
+      if (!this.#lost.includes(chunk) && !this.#reserve.includes(chunk)) this.#free += free;
     }
     this.serve();
   }
@@ -215,7 +239,8 @@ export class PagePool implements Pool {
     this.#settling = true;
     try {
       this.#repay();
-      this.#short = this.#queue.serve();
+      this.#short = false;
+      if (this.#queue.serve()) this.#short = true;
     } finally {
       this.#settling = false;
     }
@@ -237,7 +262,8 @@ export class PagePool implements Pool {
   /** Frees all pages, whoever has them: views of them have length 0 from here on. Nothing may be in flight. */
   close(): void {
     this.#halted = true;
-    for (const chunk of [...this.#chunks.splice(0), ...this.#lost.splice(0)]) chunk.dispose();
+    const chunks = [this.#chunks, this.#lost, this.#reserve];
+    for (const chunk of chunks.flatMap((some) => some.splice(0))) chunk.dispose();
     this.#byBuffer.clear();
     this.#pages = this.#free = this.#owed = 0;
   }
@@ -257,22 +283,23 @@ export class PagePool implements Pool {
     }
   }
 
-  #makeChunk(pages: number, asked: number): Chunk {
-    const chunk = new Chunk(this.#engine, this.#places.pop() ?? -1, pages);
-    const refused = chunk.register();
+  // Without a place, or without memory to lock, pages are as good, but the kernel maps them anew for each request.
+  #makeChunk(pages: number): Chunk {
+    const chunk = new Chunk(this.#engine, pages);
+    const place = this.#places.take();
+    const refused = chunk.register(place);
     if (refused === 0) return chunk;
-    this.#unmake(chunk);
-    const advice = refused === -ENOMEM ? memlockAdvice() : "the kernel refused them as a fixed buffer";
-    throw new SystemError(
-      "io_uring_register",
-      -refused,
-      `no ${asked} more pages for a pool of ${this.#pages}. ${advice}`,
-    );
+    this.#places.give(place);
+    this.registrationRefused = refused === -ENOMEM
+      ? memlockAdvice()
+      : `io_uring_register: ${errnoName(-refused)}`;
+    return chunk;
   }
 
   #unmake(chunk: Chunk): void {
-    if (chunk.place >= 0) this.#places.push(chunk.place);
+    const { place } = chunk;
     chunk.dispose();
+    this.#places.give(place);
   }
 
   #find(pages: number, state: PageUse = ALLOCATED): { chunk: Chunk; first: number } | null {
@@ -290,12 +317,21 @@ export class PagePool implements Pool {
     return null;
   }
 
+  #findReserved(pages: number): { chunk: Chunk; first: number } | null {
+    for (const chunk of this.#reserve) {
+      const first = chunk.allocate(pages, LENT);
+      if (first >= 0) return { chunk, first };
+    }
+    return null;
+  }
+
   // Somebody transferred the chunk's memory away: it stays mapped, and is handed out no more.
   #lose(chunk: Chunk): void {
     this.#chunks.splice(this.#chunks.indexOf(chunk), 1);
     this.#lost.push(chunk);
     this.#pages -= chunk.pages;
     this.#free -= chunk.free;
+    this.#lostPages += chunk.pages;
   }
 
   #take(pages: number): Uint8Array<ArrayBuffer> | null {
@@ -349,33 +385,50 @@ export class PagePool implements Pool {
 
   #checkRun(pages: number): void {
     this.#assertOpen();
-    checkCount(pages, 1, this.#pages);
+    checkInteger("pages", pages, 1, this.#pages, this.#bound(pages));
     if (pages > this.#longestRun()) throw this.#tooFew(pages);
   }
 
   #tooFew(pages: number): RangeError {
+    const most = CHUNK_BYTES / this.#page;
+    const advice = pages <= most
+      ? `pool.get(${pages}) adds as many`
+      : `no more than ${most} are ever adjacent`;
     return new RangeError(
       `pages is ${pages}; the pool of ${this.#pages} pages holds at most ${this.#longestRun()} adjacent ones. ` +
-        `pool.get(${pages}) adds as many`,
+        `${advice}${this.#unitHint(pages)}${this.#lossNote}`,
     );
   }
 
   #exhausted(pages: number, adjacent: string): RangeError {
-    const queue = !this.#short ? "" : ` and ${this.#queue.size} callers wait for pages`;
+    const waiting = this.#queue.size;
+    const queue = !this.#short || waiting === 0
+      ? ""
+      : `, and ${waiting} ${waiting === 1 ? "caller waits" : "callers wait"} for pages`;
+    const what = pages === 1 ? "page" : `${pages} ${adjacent}pages`;
     return new RangeError(
-      `no ${pages} ${adjacent}pages of the pool are free: ${this.available} of ${this.#pages} are${queue}. ` +
-        "Free some, add some with pool.get, or await pool.allocWait",
+      `no ${what} of the pool can be had: ${this.available} of ${this.#pages} ${
+        this.available === 1 ? "is" : "are"
+      } free${queue}. Free some, add some with pool.get, or await pool.allocWait${this.#lossNote}`,
     );
+  }
+
+  #bound(pages: number): string {
+    return `what the pool holds${this.#unitHint(pages)}${this.#lossNote}`;
+  }
+
+  #unitHint(pages: number): string {
+    const fits = pages % this.#page === 0 && pages / this.#page <= this.#longestRun();
+    return fits ? `. The unit is pages: ${pages} bytes are ${pages / this.#page}` : "";
+  }
+
+  // What a program may wonder at: pages that it got are not there any more.
+  get #lossNote(): string {
+    if (this.#lostPages === 0) return "";
+    return `. ${this.#lostPages} pages were lost: the ArrayBuffer that they are views of was transferred away (see Pool)`;
   }
 
   #assertOpen(): void {
     if (this.#refusal !== null) throw this.#refusal;
   }
-}
-
-function checkCount(pages: number, least: number, most: number, whose = "what the pool holds"): void {
-  if (Number.isSafeInteger(pages) && pages >= least && pages <= most) return;
-  throw new RangeError(
-    `pages is ${describe(pages)}; it must be an integer from ${least} to ${most}, ${whose}`,
-  );
 }

@@ -7,7 +7,16 @@
 
 import type { PageList } from "../memory/memory.ts";
 
-/** The pages of one client. Sizes are in pages of {@linkcode pageSize} bytes. */
+/**
+ * The pages of one client. Sizes are in pages of {@linkcode pageSize} bytes.
+ *
+ * Pages are views of an `ArrayBuffer` that many of them share: all that one `get` added, up to 1 GiB. A program that transfers that buffer
+ * away (`ArrayBuffer.transfer`, `postMessage` with a transfer list, `enqueue` into a byte stream) loses all pages in it; copy what is
+ * to be handed on, with `slice()`. Such pages are never given out again, and `get` adds others.
+ *
+ * Memory that must be copied goes through free pages of the pool and, when the program holds them all, through a few that the pool
+ * keeps for itself. So a copy never waits for the program.
+ */
 export interface Pool {
   /** How many pages the pool holds: what was got less what was put. */
   readonly pages: number;
@@ -20,7 +29,8 @@ export interface Pool {
    *
    * @param pages How many; they are adjacent, up to 1 GiB.
    * @throws {RangeError} For what is no count, or more than the machine has.
-   * @throws {SystemError} `ENOMEM`, with the limit and how to raise it; the pool is as it was.
+   * @throws {SystemError} `ENOMEM` when the system has no such memory; the pool is as it was. Where only locked memory is missing, the
+   * pages are there, and slower: `features.fixedBuffersRefused` says what the limit is and how to raise it.
    */
   get(pages: number): void;
 
@@ -37,7 +47,7 @@ export interface Pool {
    *
    * @param pages How many, at least 1.
    * @returns Their memory.
-   * @throws {RangeError} When the pool holds too few, or too few adjacent ones are free now, or others wait for pages.
+   * @throws {RangeError} When the pool holds too few, or too few adjacent ones are free now, or others wait for more than are free.
    *
    * @example
    * ```ts
@@ -51,7 +61,8 @@ export interface Pool {
   alloc(pages: number): Uint8Array<ArrayBuffer>;
 
   /**
-   * Allocates adjacent pages, and waits for them, after all who waited before.
+   * Allocates adjacent pages, and waits for them, after all who waited before. While there are enough free pages, but none adjacent,
+   * others may still take single ones.
    *
    * @param pages How many, at least 1.
    * @returns Their memory.

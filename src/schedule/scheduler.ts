@@ -8,6 +8,7 @@
 import { IOSQE_ASYNC, IOSQE_FIXED_FILE } from "../../ffi/uapi.ts";
 import { type BlockDevice, whenClosed } from "../device/device.ts";
 import type { Engine } from "../engine/engine.ts";
+import { FreePlaces } from "../engine/free_places.ts";
 import { Sqe } from "../engine/sqe.ts";
 import { DmioFault } from "../fault.ts";
 import type { SchedulerCounters } from "../stats.ts";
@@ -49,7 +50,7 @@ export class Scheduler {
   readonly #queues = new Map<BlockDevice, DeviceQueue<RegionIo>>();
   // The queue that region i of the last request used: most requests name the same devices.
   readonly #recent: (DeviceQueue<RegionIo> | undefined)[] = [];
-  readonly #files: number[] = [];
+  readonly #files: FreePlaces;
   readonly #ready: DeviceQueue<RegionIo>[] = [];
   #turn = 0;
   // Regions that have ended and are not collected yet: entries from #collected on. The array keeps its length between two rounds.
@@ -65,9 +66,7 @@ export class Scheduler {
     this.#engine = engine;
     this.#queueDepth = queueDepth;
     this.#slots = new SlotTable(engine.capacity);
-    if (engine.features.fixedFiles) {
-      for (let place = engine.tableEntries - 1; place >= 0; place--) this.#files.push(place);
-    }
+    this.#files = new FreePlaces(engine.features.fixedFiles ? engine.tableEntries : 0);
   }
 
   /** Whether something waits that could not be issued yet. */
@@ -313,13 +312,13 @@ export class Scheduler {
   }
 
   #makeQueue(device: BlockDevice): DeviceQueue<RegionIo> {
-    const place = this.#files.pop();
-    const registered = place !== undefined && this.#engine.registerFile(place, device.fd) === 0;
+    const place = this.#files.take();
+    const registered = place >= 0 && this.#engine.registerFile(place, device.fd) === 0;
     const forget = whenClosed(device, () => {
       this.#queues.delete(device);
       this.#recent.length = 0;
       if (registered) this.#engine.registerFile(place, -1);
-      if (place !== undefined) this.#files.push(place);
+      this.#files.give(place);
     });
     const flags = (registered ? IOSQE_FIXED_FILE : 0) | (device.mayBlock ? IOSQE_ASYNC : 0);
     return new DeviceQueue(device, registered ? place : device.fd, flags, forget);

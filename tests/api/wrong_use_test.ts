@@ -1,11 +1,9 @@
 /** Clients, options and dm-io calls that the caller gets wrong: refused at once, by name, value and bound. */
 
-import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { BlockDevice, IoClient, type IoRegion, READ, WRITE } from "../../mod.ts";
 import { dmIoAsync, dmIoAsyncVm, dmIoClient, dmIoGet, dmIoPut } from "../../mod.ts";
 import { dmIoSync, dmIoSyncBvec, dmIoSyncVm } from "../../mod.ts";
-import { pattern } from "../support/bytes.ts";
-import { settlesWithin } from "../support/commands.ts";
 import { Bed, list, PAGE, unexpected, wrong } from "../support/wrong_input_bed.ts";
 
 Deno.test("a closed client refuses everything, as often as it is asked", async () => {
@@ -168,24 +166,4 @@ Deno.test("the dm-io functions refuse bad counts, rw, errorBits and fn", async (
   assertEquals(io.pool.available, 16);
   await bed.expectUntouched();
   dmIoPut(16);
-});
-
-Deno.test("a blocking request whose copy finds no page is refused, and the client goes on", async () => {
-  await using bed = await Bed.create();
-  const { io } = bed;
-  const held = io.pool.allocList(io.pool.available);
-  bed.refuses(() => io.writeSync([bed.region(0, 8)], pattern(4096, 3)), RangeError, "pool.get", "0 of 16");
-  bed.refuses(() => io.readSync(bed.region(0, 8), new Uint8Array(4096)), RangeError, "pool.get");
-  io.pool.free(held);
-  await bed.expectUntouched();
-});
-
-Deno.test("a request that the pool could never copy is refused", async () => {
-  await using bed = await Bed.create();
-  await using io = new IoClient({ pages: 0 });
-  bed.refuses(() => io.write([bed.region(0, 8)], new Uint8Array(4096)), RangeError, "holds 0", "pool.get");
-  const shared = new Uint8Array(new SharedArrayBuffer(4096));
-  assertEquals(io.readSync(bed.region(0, 8), shared).errorBits, 0n);
-  assert(await settlesWithin(io.close(), 5000), "close() hangs");
-  await bed.expectUntouched();
 });
