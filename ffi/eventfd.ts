@@ -7,9 +7,15 @@
 import { errno, libc } from "./libc.ts";
 import { SystemError } from "./errno.ts";
 import { MappedMemory } from "./memory.ts";
-import { EFD_CLOEXEC } from "./uapi.ts";
+import { pollfd } from "./layout.ts";
+import { EFD_CLOEXEC, POLLIN } from "./uapi.ts";
 
 const ONE = new Uint8Array(new BigUint64Array([1n]).buffer);
+
+/** How long a release blocks for the waiting thread to take its signal, in milliseconds: it needs microseconds. */
+const TAKEN_MS = 5;
+/** How long a release waits for that thread to come back, in milliseconds. */
+const LATE_MS = 1000;
 
 /**
  * A counter in the kernel that a thread can wait on while the event loop runs. Deno has 32 such threads for everything, so all rings
@@ -21,7 +27,7 @@ export class EventFd {
   /** Its file descriptor. */
   readonly fd: number;
   // The waiting thread writes here, so it must be memory that no collector moves or frees.
-  readonly #counter = new MappedMemory(8);
+  readonly #counter: MappedMemory;
   #waiting: Promise<number> | null = null;
   #users = 0;
 
@@ -37,12 +43,11 @@ export class EventFd {
   }
 
   private constructor() {
+    using counter = new DisposableStack();
+    this.#counter = counter.use(new MappedMemory(8));
     this.fd = libc().eventfd(0, EFD_CLOEXEC);
-    if (this.fd < 0) {
-      const code = errno();
-      this.#counter[Symbol.dispose]();
-      throw new SystemError("eventfd", code, "could not make an eventfd; see `ulimit -n`");
-    }
+    if (this.fd < 0) throw new SystemError("eventfd", errno(), "could not make an eventfd; see `ulimit -n`");
+    counter.move();
   }
 
   /** Resolves at the next signal, for all who wait. */
@@ -59,14 +64,41 @@ export class EventFd {
     libc().write(this.fd, ONE, 8n);
   }
 
-  /** Undoes one `share`; the last one frees it, when the thread that waits has come back. */
+  /**
+   * Undoes one `share`; the last one frees it. The file descriptor is closed before this returns if nobody waits, or if the thread
+   * that waits takes the signal at once, as it does when it blocks in `read`.
+   *
+   * @returns Resolves when no thread waits. When all threads of Deno's pool are blocked and none comes in time, that happens later.
+   */
   async release(): Promise<void> {
     if (--this.#users > 0) return;
     EventFd.#shared = null;
-    if (this.#waiting !== null) {
-      this.signal();
-      await this.#waiting;
+    const waiting = this.#waiting;
+    if (waiting === null) return this.#free();
+    this.signal();
+    const closed = this.#taken();
+    if (closed) libc().close(this.fd);
+    const freed = waiting.then(() => closed ? this.#counter[Symbol.dispose]() : this.#free());
+    const late = Promise.withResolvers<void>();
+    const timer = setTimeout(late.resolve, LATE_MS);
+    await Promise.race([freed, late.promise]);
+    clearTimeout(timer);
+  }
+
+  // Whether the thread that waits takes the signal, which resets the counter. From then on it has no use for the file descriptor.
+  #taken(): boolean {
+    const poll = new DataView(new ArrayBuffer(pollfd.size));
+    poll.setInt32(pollfd.fd, this.fd, true);
+    poll.setInt16(pollfd.events, POLLIN, true);
+    const bytes = new Uint8Array(poll.buffer);
+    for (let pause = 0; libc().poll(bytes, 1n, 0) > 0; pause++) {
+      if (pause === TAKEN_MS) return false;
+      libc().poll(null, 0n, 1);
     }
+    return true;
+  }
+
+  #free(): void {
     libc().close(this.fd);
     this.#counter[Symbol.dispose]();
   }

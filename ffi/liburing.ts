@@ -92,23 +92,25 @@ const ADVICE =
   Arch:            pacman -S liburing
   Alpine:          apk add liburing`;
 
+const UNREAD =
+  "LIBURING_PATH could not be read without --allow-env=LIBURING_PATH; if it is set, it was not tried.\n";
+
 let opened: Liburing | undefined;
 
 /**
  * liburing, opened on first use: `LIBURING_PATH` if that is set and may be read, then the system's names.
  *
  * @returns Its functions.
- * @throws {Error} When this is not 64-bit Linux, or no liburing loads: what was tried, why each failed, what to install.
+ * @throws {Error} When this is not 64-bit Linux, or no liburing loads: what was tried, why each failed, what to install; and whether
+ * `LIBURING_PATH` could not be read.
  */
 export function liburing(): Liburing {
   if (opened !== undefined) return opened;
   assertPlatform();
-  const path = pathFromEnvironment();
-  return opened = openLibrary([...(path ? [path] : []), "liburing.so.2", "liburing.so"], symbols, ADVICE);
-}
-
-// A program that was not given --allow-env must neither fail nor be asked: the variable is a way out, not a need.
-function pathFromEnvironment(): string | undefined {
+  // A program that was not given --allow-env must neither fail nor be asked: the variable is a way out, not a need.
   const { state } = Deno.permissions.querySync({ name: "env", variable: "LIBURING_PATH" });
-  return state === "granted" ? Deno.env.get("LIBURING_PATH") : undefined;
+  const granted = state === "granted";
+  const path = granted ? Deno.env.get("LIBURING_PATH") : undefined;
+  const names = [...(path ? [path] : []), "liburing.so.2", "liburing.so"];
+  return opened = openLibrary(names, symbols, granted ? ADVICE : UNREAD + ADVICE);
 }

@@ -32,6 +32,8 @@ export const IORING_SQ_CQ_OVERFLOW = 1 << 1;
 export const IORING_SQ_TASKRUN = 1 << 2;
 export const IORING_CQ_EVENTFD_DISABLED = 1 << 0;
 
+export const IORING_UNREGISTER_BUFFERS = 1;
+export const IORING_UNREGISTER_FILES = 3;
 export const IORING_REGISTER_PROBE = 8;
 export const IO_URING_OP_SUPPORTED = 1 << 0;
 

@@ -264,6 +264,30 @@ Deno.test("rings that were closed leave no file descriptor, mapping or thread be
   assertEquals(after.pinned, before.pinned);
 });
 
+Deno.test("a ring with nothing in flight has freed all when close returns, before it resolves", async () => {
+  await using scratch = await Scratch.create();
+  const rings = () => {
+    const links = [...Deno.readDirSync("/proc/self/fd")].map(({ name }) => {
+      try {
+        return Deno.readLinkSync(`/proc/self/fd/${name}`);
+      } catch {
+        return ""; // the listing's own
+      }
+    });
+    return links.filter((it) => it === "anon_inode:[io_uring]" || it === "anon_inode:[eventfd]").length;
+  };
+  const before = { rings: rings(), pinned: processState().pinned };
+  using memory = new MappedMemory(1 << 20);
+  const ring = new IoUring(8);
+  const fd = openSync(scratch.join("file"), constants.O_RDWR | constants.O_CREAT);
+  if (ring.features.fixedBuffers) assertEquals(ring.registerBuffer(3, memory.address, memory.bytes), 0);
+  if (ring.features.fixedFiles) assertEquals(ring.registerFile(5, fd), 0);
+  closeSync(fd);
+  const closed = ring.close();
+  assertEquals({ rings: rings(), pinned: processState().pinned }, before);
+  await closed;
+});
+
 // Prints milliseconds: of waits in vain, of one with a CQE there, and of one that another process ends.
 const WAITS = `
 import { openSync, writeSync } from "node:fs";
@@ -312,7 +336,8 @@ for (const way of ["EXT_ARG", "poll"] as const) {
     });
     assertEquals(code, 0, stderr);
     const seen = JSON.parse(stdout);
-    assertEquals([seen.extArg, seen.deferTaskrun], [true, way === "EXT_ARG"]);
+    // The kernel may lack them: Linux 5.10 has neither.
+    if (way === "poll") assertEquals(seen.deferTaskrun, false);
     for (const [asked, took] of seen.inVain) {
       assertGreaterOrEqual(took, asked - 0.5, `${asked} ms`);
       assertLess(took, asked + 500, `${asked} ms`);
@@ -400,42 +425,50 @@ Deno.test("byte offsets beyond 2^32 and 2^53 reach their place", async () => {
   });
 });
 
-Deno.test("places of the tables are filled, used, emptied and filled again", async () => {
-  await using bench = await Bench.create(8);
-  const { ring, memory } = bench;
-  const fd = bench.file(pattern(8 * BLOCK, 8));
-  const last = ring.tableEntries - 1;
-  const fixed = (opcode: number, file: number, place: number, at = 0): number => {
-    const where = { fd: file, offsetLow: 4 * BLOCK, address: memory.address + at * BLOCK, length: BLOCK };
-    ring.push(sqeOf({ opcode, flags: IOSQE_FIXED_FILE, ...where, bufferIndex: place, userData: 1 }));
-    return bench.finish(1)[0]![2];
-  };
-  assertEquals([ring.features.fixedBuffers, ring.features.fixedFiles], [true, true]);
-  assertEquals(fixed(IORING_OP_READ, last, 0), -EBADF, "an empty place of the files");
-  for (let round = 0; round < 3; round++) {
-    assertEquals(ring.registerFile(last, fd), 0);
-    assertEquals(ring.registerBuffer(last, memory.address, memory.bytes), 0);
-    assertEquals(fixed(IORING_OP_READ_FIXED, last, last), BLOCK);
-    expectSame(
-      bench.bytes.subarray(0, BLOCK),
-      Deno.readFileSync(bench.folder.join("file")).subarray(4 * BLOCK, 5 * BLOCK),
+/** Linux before 5.19 has no sparse tables. */
+const probe = new IoUring(8);
+const hasTables = probe.features.fixedBuffers && probe.features.fixedFiles;
+await probe.close();
+
+Deno.test(
+  "places of the tables are filled, used, emptied and filled again",
+  { ignore: !hasTables },
+  async () => {
+    await using bench = await Bench.create(8);
+    const { ring, memory } = bench;
+    const fd = bench.file(pattern(8 * BLOCK, 8));
+    const last = ring.tableEntries - 1;
+    const fixed = (opcode: number, file: number, place: number, at = 0): number => {
+      const where = { fd: file, offsetLow: 4 * BLOCK, address: memory.address + at * BLOCK, length: BLOCK };
+      ring.push(sqeOf({ opcode, flags: IOSQE_FIXED_FILE, ...where, bufferIndex: place, userData: 1 }));
+      return bench.finish(1)[0]![2];
+    };
+    assertEquals(fixed(IORING_OP_READ, last, 0), -EBADF, "an empty place of the files");
+    for (let round = 0; round < 3; round++) {
+      assertEquals(ring.registerFile(last, fd), 0);
+      assertEquals(ring.registerBuffer(last, memory.address, memory.bytes), 0);
+      assertEquals(fixed(IORING_OP_READ_FIXED, last, last), BLOCK);
+      expectSame(
+        bench.bytes.subarray(0, BLOCK),
+        Deno.readFileSync(bench.folder.join("file")).subarray(4 * BLOCK, 5 * BLOCK),
+      );
+      fillPattern(bench.bytes.subarray(BLOCK, 2 * BLOCK), round);
+      assertEquals(fixed(IORING_OP_WRITE_FIXED, last, last, 1), BLOCK);
+      expectSame(
+        Deno.readFileSync(bench.folder.join("file")).subarray(4 * BLOCK, 5 * BLOCK),
+        pattern(BLOCK, round),
+      );
+      assertEquals(ring.registerBuffer(last, 0, 0), 0);
+      assertEquals(fixed(IORING_OP_READ_FIXED, last, last), -EFAULT, "the buffer was taken out");
+      assertEquals(ring.registerFile(last, -1), 0);
+      assertEquals(fixed(IORING_OP_READ, last, 0), -EBADF, "the file was taken out");
+    }
+    assertEquals(ring.registerFile(ring.tableEntries, fd), -EINVAL, "past the end of the table");
+    assertEquals(
+      ring.registerBuffer(ring.tableEntries, memory.address, 4096),
+      -EINVAL,
+      "past the end of the table",
     );
-    fillPattern(bench.bytes.subarray(BLOCK, 2 * BLOCK), round);
-    assertEquals(fixed(IORING_OP_WRITE_FIXED, last, last, 1), BLOCK);
-    expectSame(
-      Deno.readFileSync(bench.folder.join("file")).subarray(4 * BLOCK, 5 * BLOCK),
-      pattern(BLOCK, round),
-    );
-    assertEquals(ring.registerBuffer(last, 0, 0), 0);
-    assertEquals(fixed(IORING_OP_READ_FIXED, last, last), -EFAULT, "the buffer was taken out");
-    assertEquals(ring.registerFile(last, -1), 0);
-    assertEquals(fixed(IORING_OP_READ, last, 0), -EBADF, "the file was taken out");
-  }
-  assertEquals(ring.registerFile(ring.tableEntries, fd), -EINVAL, "past the end of the table");
-  assertEquals(
-    ring.registerBuffer(ring.tableEntries, memory.address, 4096),
-    -EINVAL,
-    "past the end of the table",
-  );
-  assertEquals(ring.registerBuffer(0, 0, 4096), -EFAULT);
-});
+    assertEquals(ring.registerBuffer(0, 0, 4096), -EFAULT);
+  },
+);

@@ -102,6 +102,29 @@ Deno.test("when no liburing loads, the error says what was tried, why each faile
   }
 });
 
+Deno.test("when no liburing loads and LIBURING_PATH may not be read, the error says so", async () => {
+  await using folder = await Scratch.create();
+  for (const name of ["liburing.so.2", "liburing.so"]) {
+    Deno.writeTextFileSync(folder.join(name), "no library");
+  }
+  const source = `
+import { IoClient } from "./mod.ts";
+try {
+  new IoClient();
+} catch (error) {
+  console.log(error instanceof Deno.errors.NotCapable, (error as Error).message);
+}`;
+  const env = { LIBURING_PATH: folder.join("missing.so"), LD_LIBRARY_PATH: folder.path };
+  const unread = "LIBURING_PATH could not be read without --allow-env=LIBURING_PATH";
+  for (
+    const [permissions, says] of [[["--allow-ffi"], true], [["--allow-ffi", "--allow-env"], false]] as const
+  ) {
+    const { stdout, stderr } = await runProgram({ source, env, permissions });
+    assertMatch(stdout, /^false none of these libraries/, stderr);
+    assertEquals([stdout.includes(unread), stdout.includes("missing.so")], [says, !says]);
+  }
+});
+
 Deno.test("a client that could not be made for want of liburing leaves no memory behind", async () => {
   await using folder = await Scratch.create();
   for (const name of ["liburing.so.2", "liburing.so"]) {

@@ -1,0 +1,98 @@
+/**
+ * The asynchronous wait: the event loop runs until the kernel signals an eventfd, on which a thread of Deno's pool blocks.
+ *
+ * @module
+ */
+
+import type { EventFd } from "../../ffi/eventfd.ts";
+import type { CompletionQueue } from "./completion_queue.ts";
+import type { SubmissionQueue } from "./submission_queue.ts";
+
+/**
+ * When a wait first looks at the ring by itself, in milliseconds; each later pause is twice as long. The signal may not come: Deno has
+ * 32 threads for everything that blocks, and with all of them blocked (by opening FIFOs, say) none reads the eventfd; and Linux
+ * 6.12 signals only the first completion of an SQE that waits for its file.
+ */
+const FIRST_LOOK_MS = 1;
+/** The longest pause between two looks, in milliseconds. */
+const LONGEST_PAUSE_MS = 50;
+
+/** The one wait of a ring. */
+export class AsyncWait {
+  /** Whether a CQE was reaped since the wait began: it is not to wait for the next. */
+  reaped = false;
+
+  readonly #event: EventFd;
+  readonly #submissions: SubmissionQueue;
+  readonly #completions: CompletionQueue;
+  #resolve: (() => void) | null = null;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #pause = 0;
+  #listening = false;
+
+  /**
+   * @param event What the kernel signals.
+   * @param submissions The ring's queues.
+   * @param completions The ring's queues.
+   */
+  constructor(event: EventFd, submissions: SubmissionQueue, completions: CompletionQueue) {
+    this.#event = event;
+    this.#submissions = submissions;
+    this.#completions = completions;
+    completions.signals = false;
+  }
+
+  /** Begins a wait. @returns Resolves when a CQE may be there. */
+  begin(): Promise<void> {
+    this.reaped = false;
+    // Before the look, so that a CQE that comes after it is signalled.
+    this.#completions.signals = true;
+    if (!this.#over) return new Promise(this.#start);
+    this.#completions.signals = false;
+    return Promise.resolve();
+  }
+
+  /** Ends the wait, if there is one. */
+  end(): void {
+    const resolve = this.#resolve;
+    if (resolve === null) return;
+    this.#resolve = null;
+    clearTimeout(this.#timer);
+    this.#completions.signals = false;
+    // The thread is not to hold up the event loop for longer than the wait.
+    if (this.#listening) this.#event.signal();
+    resolve();
+  }
+
+  get #over(): boolean {
+    return this.reaped || this.#completions.ready || this.#submissions.kernelHasWork;
+  }
+
+  readonly #start = (resolve: () => void): void => {
+    this.#resolve = resolve;
+    this.#pause = FIRST_LOOK_MS;
+    this.#timer = setTimeout(this.#look, FIRST_LOOK_MS);
+    this.#listen();
+  };
+
+  // A thread that an earlier wait asked for may still be on its way back: it serves this one too.
+  #listen(): void {
+    if (this.#listening) return;
+    this.#listening = true;
+    void this.#event.wait().then(this.#signalled);
+  }
+
+  // All rings of the JavaScript thread share the eventfd: the signal may be another's.
+  readonly #signalled = (): void => {
+    this.#listening = false;
+    if (this.#resolve === null) return;
+    if (this.#over) this.end();
+    else this.#listen();
+  };
+
+  readonly #look = (): void => {
+    if (this.#over) return this.end();
+    this.#pause = Math.min(this.#pause * 2, LONGEST_PAUSE_MS);
+    this.#timer = setTimeout(this.#look, this.#pause);
+  };
+}
