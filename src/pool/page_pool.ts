@@ -4,34 +4,29 @@
  * @module
  */
 
-import { ENOMEM, errnoName } from "../../ffi/errno.ts";
 import { pageSize, physicalPages } from "../../ffi/memory.ts";
-import { memlockAdvice } from "../engine/setup.ts";
 import { ALLOCATED, Chunk, LENT, type PageUse } from "./chunk.ts";
+import { ChunkMaker } from "./chunk_maker.ts";
+import { Reserve } from "./reserve.ts";
+import { type Run, runsOf } from "./runs.ts";
 import type { Engine } from "../engine/engine.ts";
-import { FreePlaces } from "../engine/free_places.ts";
 import type { PageList } from "../memory/memory.ts";
 import type { Segments } from "../memory/segments.ts";
 import { PageQueue, type PageWaiter } from "./page_queue.ts";
 import type { Pool } from "./pool.ts";
-import { checkInteger, describe } from "../check.ts";
-import { bufferOf, byteLengthOf, byteOffsetOf } from "../memory/view.ts";
+import { checkInteger } from "../check.ts";
 
 /** The kernel registers at most 1 GiB as one buffer. */
 const CHUNK_BYTES = 2 ** 30;
-/** Pages that only copies use, so that they go on though the program holds every page of the pool. */
-const RESERVE_PAGES = 16;
 
 /** The pages of one client. `src/pool/pool.ts` says what its public members promise. */
 export class PagePool implements Pool {
-  readonly #engine: Engine;
+  readonly #maker: ChunkMaker;
+  readonly #reserve: Reserve;
   readonly #page: number = pageSize();
   readonly #chunks: Chunk[] = [];
   readonly #lost: Chunk[] = [];
   readonly #byBuffer = new Map<ArrayBufferLike, Chunk>();
-  readonly #places: FreePlaces;
-  // The pages that only copies use. They are made when the first copy wants them, and count neither as pages nor as available.
-  readonly #reserve: Chunk[] = [];
   readonly #queue = new PageQueue();
   #pages = 0;
   #free = 0;
@@ -44,13 +39,16 @@ export class PagePool implements Pool {
   #short = false;
   // Pages whose buffer the program transferred away.
   #lostPages = 0;
-  /** Why the kernel would not register pages as a fixed buffer; null while it did. */
-  registrationRefused: string | null = null;
 
   /** @param engine Whose table of fixed buffers the pages go into. */
   constructor(engine: Engine) {
-    this.#engine = engine;
-    this.#places = new FreePlaces(engine.features.fixedBuffers ? engine.tableEntries : 0);
+    this.#maker = new ChunkMaker(engine);
+    this.#reserve = new Reserve(this.#maker);
+  }
+
+  /** Why the kernel would not register pages as a fixed buffer; null while it did. */
+  get registrationRefused(): string | null {
+    return this.#maker.refused;
   }
 
   get pages(): number {
@@ -63,13 +61,12 @@ export class PagePool implements Pool {
 
   /** How many pages a copy may take: those of the pool, unless somebody waits for them, and the reserve. */
   get availableForCopies(): number {
-    return (this.#short ? 0 : this.available) + this.#reserve.reduce((free, chunk) => free + chunk.free, 0);
+    return (this.#short ? 0 : this.available) + this.#reserve.free;
   }
 
-  /** Sees to it that copies have adjacent pages of their own. @param pages How many a copy takes at least. */
+  /** Sees to it that copies have so many adjacent pages of their own. @throws {SystemError} When the system has no room for them. */
   reserve(pages: number): void {
-    if (this.#reserve.some((chunk) => chunk.pages >= pages)) return;
-    this.#reserve.push(this.#makeChunk(Math.max(pages, RESERVE_PAGES)));
+    this.#reserve.hold(pages);
   }
 
   get(pages: number): void {
@@ -79,9 +76,9 @@ export class PagePool implements Pool {
     const made: Chunk[] = [];
     const most = CHUNK_BYTES / this.#page;
     try {
-      for (let left = pages; left > 0; left -= most) made.push(this.#makeChunk(Math.min(left, most)));
+      for (let left = pages; left > 0; left -= most) made.push(this.#maker.make(Math.min(left, most)));
     } catch (error) {
-      for (const chunk of made) this.#unmake(chunk);
+      for (const chunk of made) this.#maker.unmake(chunk);
       throw error;
     }
     for (const chunk of made) {
@@ -149,10 +146,7 @@ export class PagePool implements Pool {
   }
 
   free(memory: Uint8Array | PageList): void {
-    const runs = this.#viewsOf(memory).map((view) => this.#run(view));
-    // Only a list can name a page twice; each view of it is one page.
-    const pages = new Set(runs.map(({ chunk, first }) => chunk.address + first * this.#page));
-    if (pages.size !== runs.length) throw new TypeError("memory names a page of the pool twice");
+    const runs = runsOf(memory, this.#page, this.#pages + this.#owed, (buffer) => this.chunkOf(buffer));
     for (const { chunk, first, count } of runs) this.#free += chunk.release(first, count);
     this.serve();
   }
@@ -197,7 +191,7 @@ export class PagePool implements Pool {
   /** Takes up to `most` free pages as segments, adjacent ones if there are. @returns How many. */
   takeInto(segments: Segments, most: number): number {
     const lend = (pages: number) =>
-      (this.#short ? null : this.#find(pages, LENT)) ?? this.#findReserved(pages);
+      (this.#short ? null : this.#find(pages, LENT)) ?? this.#reserve.lend(pages);
     const count = Math.min(most, this.availableForCopies);
     const run = count > 0 ? lend(count) : null;
     if (run !== null) {
@@ -217,7 +211,7 @@ export class PagePool implements Pool {
     for (let i = 0; i < segments.count; i++) {
       const chunk = segments.arena[i] as Chunk;
       const free = chunk.release(segments.at[i]! / this.#page, segments.length[i]! / this.#page);
-      if (!this.#lost.includes(chunk) && !this.#reserve.includes(chunk)) this.#free += free;
+      if (!this.#lost.includes(chunk) && !this.#reserve.has(chunk)) this.#free += free;
     }
     this.serve();
   }
@@ -262,8 +256,8 @@ export class PagePool implements Pool {
   /** Frees all pages, whoever has them: views of them have length 0 from here on. Nothing may be in flight. */
   close(): void {
     this.#halted = true;
-    const chunks = [this.#chunks, this.#lost, this.#reserve];
-    for (const chunk of chunks.flatMap((some) => some.splice(0))) chunk.dispose();
+    for (const chunk of [...this.#chunks.splice(0), ...this.#lost.splice(0)]) chunk.dispose();
+    this.#reserve.close();
     this.#byBuffer.clear();
     this.#pages = this.#free = this.#owed = 0;
   }
@@ -278,49 +272,22 @@ export class PagePool implements Pool {
       if (chunk.pages === 0) {
         this.#chunks.splice(i, 1);
         this.#byBuffer.delete(chunk.buffer);
-        this.#unmake(chunk);
+        this.#maker.unmake(chunk);
       }
     }
   }
 
-  // Without a place, or without memory to lock, pages are as good, but the kernel maps them anew for each request.
-  #makeChunk(pages: number): Chunk {
-    const chunk = new Chunk(this.#engine, pages);
-    const place = this.#places.take();
-    const refused = chunk.register(place);
-    if (refused === 0) return chunk;
-    this.#places.give(place);
-    this.registrationRefused = refused === -ENOMEM
-      ? memlockAdvice()
-      : `io_uring_register: ${errnoName(-refused)}`;
-    return chunk;
-  }
-
-  #unmake(chunk: Chunk): void {
-    const { place } = chunk;
-    chunk.dispose();
-    this.#places.give(place);
-  }
-
-  #find(pages: number, state: PageUse = ALLOCATED): { chunk: Chunk; first: number } | null {
+  #find(pages: number, use: PageUse = ALLOCATED): Run | null {
     if (pages > this.available) return null;
     for (const chunk of this.#chunks) {
       if (chunk.lost) {
         this.#lose(chunk);
-        return this.#find(pages, state);
+        return this.#find(pages, use);
       }
-      const first = chunk.allocate(pages, state);
+      const first = chunk.allocate(pages, use);
       if (first < 0) continue;
       this.#free -= pages;
-      return { chunk, first };
-    }
-    return null;
-  }
-
-  #findReserved(pages: number): { chunk: Chunk; first: number } | null {
-    for (const chunk of this.#reserve) {
-      const first = chunk.allocate(pages, LENT);
-      if (first >= 0) return { chunk, first };
+      return { chunk, first, count: pages };
     }
     return null;
   }
@@ -338,45 +305,6 @@ export class PagePool implements Pool {
     const found = this.#find(pages);
     if (found === null) return null;
     return new Uint8Array(found.chunk.buffer, found.first * this.#page, pages * this.#page);
-  }
-
-  #viewsOf(memory: Uint8Array | PageList): Uint8Array[] {
-    if (memory instanceof Uint8Array) return [memory];
-    const views: Uint8Array[] = [];
-    let node: PageList | null = memory;
-    do {
-      const { page, next }: Partial<PageList> = typeof node === "object" && node !== null ? node : {};
-      if (!(page instanceof Uint8Array) || byteLengthOf(page) !== this.#page) {
-        throw new TypeError(
-          `memory is ${describe(node)}; it must be a Uint8Array or a PageList of single pages`,
-        );
-      }
-      views.push(page);
-      node = next ?? null;
-      // A list that is longer than the pool goes round in a circle.
-    } while (node !== null && views.length <= this.#pages + this.#owed);
-    return views;
-  }
-
-  // The allocated pages that a view covers whole.
-  #run(view: Uint8Array): { chunk: Chunk; first: number; count: number } {
-    const chunk = this.chunkOf(bufferOf(view));
-    if (chunk === null) {
-      throw new TypeError(`memory is ${describe(view)}, and not of this pool (or its pages are gone)`);
-    }
-    const start = byteOffsetOf(view);
-    const length = byteLengthOf(view);
-    const first = start / this.#page;
-    const count = length / this.#page;
-    if (!Number.isInteger(first) || !Number.isInteger(count) || count === 0) {
-      throw new TypeError(
-        `memory begins at byte ${start} and has ${length} bytes; only whole pages can be freed`,
-      );
-    }
-    if (!chunk.isAllocated(first, count)) {
-      throw new TypeError("memory was freed before, wholly or in part");
-    }
-    return { chunk, first, count };
   }
 
   #longestRun(): number {

@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { dmio } from "./dmio.ts";
+import { LIBRARY_PLANTS } from "./library_plants.ts";
 import { plainLibrary } from "./plain_client.ts";
 import type { Plant } from "./plain_parts.ts";
 import { replayCommand, runSeeds } from "./seeds.ts";
@@ -30,6 +31,18 @@ for (const plant of PLANTS) {
   Deno.test(`the simulator finds ${plant} in a client`, async () => {
     const { found } = await runSeeds(plainLibrary(plant), 1, SEEDS_FOR_A_PLANT);
     assert(found, `${SEEDS_FOR_A_PLANT} seeds did not find it`);
+  });
+}
+
+for (const [plant, apply] of Object.entries(LIBRARY_PLANTS)) {
+  Deno.test(`the simulator finds ${plant} in the library`, async () => {
+    const takeBack = apply();
+    try {
+      const { found } = await runSeeds(dmio, 1, SEEDS_FOR_A_PLANT);
+      assert(found, `${SEEDS_FOR_A_PLANT} seeds did not find it`);
+    } finally {
+      takeBack();
+    }
   });
 }
 

@@ -1,0 +1,50 @@
+/**
+ * How chunks of pages come and go: mapped, and registered as a fixed buffer where there is a place and memory to lock.
+ *
+ * @module
+ */
+
+import { ENOMEM, errnoName } from "../../ffi/errno.ts";
+import type { Engine } from "../engine/engine.ts";
+import { FreePlaces } from "../engine/free_places.ts";
+import { memlockAdvice } from "../engine/setup.ts";
+import { Chunk } from "./chunk.ts";
+
+/** Makes the chunks of one pool. */
+export class ChunkMaker {
+  /** Why the kernel would not register pages as a fixed buffer; null while it did. */
+  refused: string | null = null;
+
+  readonly #engine: Engine;
+  readonly #places: FreePlaces;
+
+  /** @param engine Whose table of fixed buffers the pages go into. */
+  constructor(engine: Engine) {
+    this.#engine = engine;
+    this.#places = new FreePlaces(engine.features.fixedBuffers ? engine.tableEntries : 0);
+  }
+
+  /**
+   * Makes a chunk. Without a place, or without memory to lock, its pages are as good, but the kernel maps them anew for each request.
+   *
+   * @param pages How many, at most 1 GiB of them.
+   * @throws {SystemError} When the system has no room for them.
+   */
+  make(pages: number): Chunk {
+    const chunk = new Chunk(this.#engine, pages);
+    const place = this.#places.take();
+    const result = chunk.register(place);
+    if (result < 0) {
+      this.#places.give(place);
+      this.refused = result === -ENOMEM ? memlockAdvice() : `io_uring_register: ${errnoName(-result)}`;
+    }
+    return chunk;
+  }
+
+  /** Unmaps a chunk. Nothing may be in flight. */
+  unmake(chunk: Chunk): void {
+    const { place } = chunk;
+    chunk.dispose();
+    this.#places.give(place);
+  }
+}

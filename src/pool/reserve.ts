@@ -1,0 +1,56 @@
+/**
+ * Pages that only copies use, so that they go on though the program holds every page of the pool. They are made when the first copy
+ * wants them, and count neither as pages nor as available.
+ *
+ * @module
+ */
+
+import { type Chunk, LENT } from "./chunk.ts";
+import type { ChunkMaker } from "./chunk_maker.ts";
+import type { Run } from "./runs.ts";
+
+/** Enough for a few copies at a time, and no burden on a small limit of locked memory. */
+const PAGES = 16;
+
+/** The reserve of one pool. */
+export class Reserve {
+  readonly #maker: ChunkMaker;
+  readonly #chunks: Chunk[] = [];
+
+  /** @param maker Makes its chunks. */
+  constructor(maker: ChunkMaker) {
+    this.#maker = maker;
+  }
+
+  /** How many of its pages nobody uses. */
+  get free(): number {
+    let free = 0;
+    for (const chunk of this.#chunks) free += chunk.free;
+    return free;
+  }
+
+  /** Sees to it that so many adjacent pages are in it. @throws {SystemError} When the system has no room for them. */
+  hold(pages: number): void {
+    if (this.#chunks.some((chunk) => chunk.pages >= pages)) return;
+    this.#chunks.push(this.#maker.make(Math.max(pages, PAGES)));
+  }
+
+  /** Lends adjacent pages, or none. */
+  lend(pages: number): Run | null {
+    for (const chunk of this.#chunks) {
+      const first = chunk.allocate(pages, LENT);
+      if (first >= 0) return { chunk, first, count: pages };
+    }
+    return null;
+  }
+
+  /** Whether a chunk is of the reserve. */
+  has(chunk: Chunk): boolean {
+    return this.#chunks.includes(chunk);
+  }
+
+  /** Unmaps all of it. Nothing may be in flight. */
+  close(): void {
+    for (const chunk of this.#chunks.splice(0)) this.#maker.unmake(chunk);
+  }
+}
