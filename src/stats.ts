@@ -63,9 +63,9 @@ export class Histogram {
   add(milliseconds: number): void {
     const microseconds = milliseconds * 1000;
     if (microseconds > this.#max) this.#max = microseconds;
-    const whole = Math.min(microseconds, 2 ** 31 - 1) | 0;
+    const whole = Math.min(microseconds, 2 ** 32 - 1) >>> 0;
     const exponent = 31 - Math.clz32(whole | STEPS);
-    this.#bins[(exponent - 3) * STEPS + (whole >> (exponent - 3))]!++;
+    this.#bins[(exponent - 3) * STEPS + (whole >>> (exponent - 3))]!++;
     this.#count++;
   }
 

@@ -226,7 +226,7 @@ export class Scheduler {
     const region = queue.head!;
     const transfer = this.#slots.take();
     const length = this.#nextLength(region);
-    if (length <= 0) throw new DmioFault(`an SQE of ${length} bytes for ${queue.device.path}`);
+    if (!(length > 0)) throw new DmioFault(`an SQE of ${length} bytes for ${queue.device.path}`);
     transfer.start(region, length);
     region.transfers++;
     queue.inFlight++;
