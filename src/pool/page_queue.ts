@@ -82,7 +82,8 @@ export class PageQueue {
       if (outcome === "served") {
         this.#queue(line);
       } else if (place.waiter.key !== line.key) {
-        this.#enter(place);
+        const holder = this.#enter(place);
+        held.set(holder.key, holder);
         this.#queue(line);
       } else {
         line.head--;
@@ -107,7 +108,7 @@ export class PageQueue {
   }
 
   // Into its line, in the order of turns: a waiter that changes lines keeps its turn.
-  #enter(place: Place): void {
+  #enter(place: Place): Line {
     const { key } = place.waiter;
     let line = this.#lines.get(key);
     if (line === undefined) this.#lines.set(key, line = { key, places: [], head: 0, limit: COMPACT });
@@ -116,6 +117,7 @@ export class PageQueue {
     if (at === line.places.length) line.places.push(place);
     else line.places.splice(at, 0, place);
     if (at === line.head) this.#push({ turn: place.turn, line });
+    return line;
   }
 
   // Queues a line by its first place that still waits; one without any is gone.
