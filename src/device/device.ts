@@ -7,6 +7,7 @@
 import { deviceFacts } from "./facts.ts";
 import { libc } from "../../ffi/libc.ts";
 import { closeFd, openFd } from "./open.ts";
+import { whenUnloaded } from "../unload.ts";
 import { describe } from "../check.ts";
 import { DmioFault } from "../fault.ts";
 
@@ -92,6 +93,8 @@ export class BlockDevice implements Disposable, AsyncDisposable {
   readonly mayBlock: boolean;
 
   readonly #closeFd: (fd: number) => void;
+  // What opened its own file closes it at the end of the isolate too.
+  #forgetUnload: (() => void) | undefined;
   readonly #listeners = new Set<() => void>();
   readonly #closing = Promise.withResolvers<void>();
   #held = 0;
@@ -110,6 +113,7 @@ export class BlockDevice implements Disposable, AsyncDisposable {
     this.direct = open.direct;
     this.mayBlock = open.mayBlock ?? false;
     this.#closeFd = open.closeFd ?? closeFd;
+    if (open.closeFd === undefined) this.#forgetUnload = whenUnloaded(() => closeFd(this.fd));
   }
 
   /**
@@ -190,6 +194,7 @@ export class BlockDevice implements Disposable, AsyncDisposable {
   #finish(): void {
     for (const listener of this.#listeners) listener();
     this.#listeners.clear();
+    this.#forgetUnload?.();
     this.#closeFd(this.fd);
     this.#closing.resolve();
   }

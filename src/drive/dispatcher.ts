@@ -17,6 +17,7 @@ import { DmioFault } from "../fault.ts";
 import { RequestSet } from "../request/request_set.ts";
 import { Scheduler } from "../schedule/scheduler.ts";
 import { Histogram, type IoStats } from "../stats.ts";
+import { whenUnloaded } from "../unload.ts";
 import { Driver } from "./driver.ts";
 
 /** Requests that a broken ring left with the kernel: their memory is held for good, as nobody learns when it is done with. */
@@ -45,6 +46,7 @@ export class Dispatcher {
   #cancelling = false;
   #freed = false;
   #fault: Error | null = null;
+  readonly #forgetUnload = whenUnloaded(() => this.abandon());
 
   /**
    * @param engine What carries the I/O.
@@ -207,6 +209,22 @@ export class Dispatcher {
     return this.#closing.promise;
   }
 
+  /**
+   * Frees all before it returns, and answers nobody: the isolate ends, or the client could not be made. Pages that the kernel may
+   * still use stay mapped.
+   */
+  abandon(): void {
+    if (this.#freed || this.#fault !== null) return;
+    this.#freed = true;
+    this.#fault = new DmioFault("the client was abandoned: its isolate has ended");
+    this.#forgetUnload();
+    this.#wait.close();
+    this.#scheduler.close();
+    if (this.#scheduler.inFlight === 0) this.pool.close();
+    else this.pool.halt(this.#fault);
+    void this.#engine.close();
+  }
+
   /** The devices that have not answered yet, by path. */
   get late(): string[] {
     const paths = new Set<string>();
@@ -310,6 +328,7 @@ export class Dispatcher {
   async #free(): Promise<void> {
     if (this.#freed) return;
     this.#freed = true;
+    this.#forgetUnload();
     // Whoever found out that all is done is still at work with the ring, and who was answered last still looks at its pages.
     await new Promise((resolve) => setTimeout(resolve, 0));
     this.#wait.close();
@@ -324,6 +343,7 @@ export class Dispatcher {
   #break(cause: unknown): void {
     if (this.#fault !== null) return;
     const fault = this.#fault = cause instanceof Error ? cause : new Error(`${cause}`);
+    this.#forgetUnload();
     this.#wait.close();
     this.#scheduler.close();
     this.pool.halt(fault);
