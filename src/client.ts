@@ -48,6 +48,11 @@ const FULL_DEVICES = 4;
 /**
  * Reads and writes regions: one ring, one pool of fixed buffers, any number of devices.
  *
+ * Close it, or its ring and its pool last as long as the process. At `unload`, which `deno run --watch` fires before each restart, a
+ * client that is not closed frees what it holds by itself; a listener of the program's own that still does I/O then must be added before
+ * the first client is made. A Worker fires nothing when it ends, by `terminate()` or `self.close()`: close its clients, and
+ * wait for that, before it does.
+ *
  * @example
  * ```ts
  * import { BlockDevice, IoClient } from "@dmio/dmio";
@@ -90,7 +95,7 @@ export class IoClient implements AsyncDisposable {
     try {
       this.pool.get(pages);
     } catch (error) {
-      void this.#engine.close();
+      this.#core.driver.abandon();
       throw error;
     }
   }

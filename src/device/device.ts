@@ -10,6 +10,7 @@ import { EBUSY, EROFS } from "../../ffi/errno.ts";
 import { closeFd, openError, openFd } from "./open.ts";
 import { syncFd } from "./sync.ts";
 import { assertKind, exists, pathName } from "./path.ts";
+import { whenUnloaded } from "../unload.ts";
 import { describe } from "../check.ts";
 import { DmioFault } from "../fault.ts";
 
@@ -59,6 +60,8 @@ let whenClosed: (device: BlockDevice, listener: () => void) => () => void;
  */
 export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposable {
   readonly #closeFd: (fd: number) => void;
+  // A `closeFd` of the opener's own is left to the opener at the end of the isolate, too.
+  readonly #forgetUnload: (() => void) | undefined;
   readonly #listeners = new Set<() => void>();
   readonly #closing = Promise.withResolvers<void>();
   readonly #syncFd: (fd: number, path: string) => Promise<void>;
@@ -74,6 +77,7 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
   constructor(open: OpenDevice) {
     super(open);
     this.#closeFd = open.closeFd ?? closeFd;
+    this.#forgetUnload = open.closeFd === undefined ? whenUnloaded(() => closeFd(this.fd)) : undefined;
     this.#syncFd = open.syncFd ?? syncFd;
   }
 
@@ -171,6 +175,7 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
         this.#listeners.clear();
         if (this.#written && !this.direct && !this.readOnly) await this.#syncFd(this.fd, this.path);
       } finally {
+        this.#forgetUnload?.();
         this.#closeFd(this.fd);
       }
       this.#closing.resolve();

@@ -7,6 +7,7 @@
 import type { Engine } from "../engine/engine.ts";
 import type { Request } from "../request/request.ts";
 import { DmioFault } from "../fault.ts";
+import { whenUnloaded } from "../unload.ts";
 import type { Intake } from "../request/intake.ts";
 import type { Scheduler } from "../schedule/scheduler.ts";
 import type { Answers } from "./answers.ts";
@@ -74,6 +75,7 @@ export class Driver {
   #armed = false;
   #immediate: ReturnType<typeof setImmediate> | undefined;
   #backOffTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #forgetUnload = whenUnloaded(() => this.abandon());
 
   /**
    * @param parts What it drives.
@@ -164,13 +166,21 @@ export class Driver {
 
   /** Something happened that cannot: ends the client. */
   fail(error: unknown): void {
-    this.stop();
+    this.#stop();
     this.#ending.breakDown(error);
   }
 
-  /** Ends the asynchronous wait, so that nothing of it holds up the program. */
-  stop(): void {
+  /** Frees all before it returns, and answers nobody: the isolate ends, or the client could not be made. */
+  abandon(): void {
+    if (this.#stopped) return;
+    this.#stop();
+    this.#ending.abandon();
+  }
+
+  // Ends the asynchronous wait, so that nothing of it holds up the program.
+  #stop(): void {
     this.#stopped = true;
+    this.#forgetUnload();
     if (this.#armed) this.#engine.wake();
     clearImmediate(this.#immediate);
     clearTimeout(this.#backOffTimer);
@@ -184,7 +194,7 @@ export class Driver {
 
   #endIfDue(): void {
     if (!this.#ending.due) return;
-    this.stop();
+    this.#stop();
     this.#ending.free();
   }
 

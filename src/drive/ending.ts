@@ -5,6 +5,7 @@
  */
 
 import type { Engine } from "../engine/engine.ts";
+import { DmioFault } from "../fault.ts";
 import type { PagePool } from "../pool/page_pool.ts";
 import type { Intake } from "../request/intake.ts";
 import type { Request } from "../request/request.ts";
@@ -60,6 +61,17 @@ export class Ending {
     this.#pool.close();
     const { resolve, reject } = this.closing!;
     this.#engine.close().then(resolve, reject);
+  }
+
+  /** Frees everything, whatever is in flight, and answers nobody. Pages that the kernel may still use stay mapped. */
+  abandon(): void {
+    if (this.#freed || this.fault !== null) return;
+    this.#freed = true;
+    this.fault = this.#intake.refusal = new DmioFault("the client was abandoned: its isolate has ended");
+    this.#scheduler.close();
+    if (this.#scheduler.inFlight === 0) this.#pool.close();
+    else this.#pool.halt(this.fault);
+    void this.#engine.close();
   }
 
   /**
