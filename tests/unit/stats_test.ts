@@ -11,9 +11,7 @@ function histogramOf(milliseconds: number[]): Histogram {
 }
 
 // As many short ones as long ones, up to an hour.
-const times = fc.double({ min: 0, max: Math.log2(3.6e9), noNaN: true }).map((exponent) =>
-  2 ** exponent / 1000
-);
+const times = fc.integer({ min: -2000, max: 31_745 }).map((exponent) => 2 ** (exponent / 1000) / 1000);
 
 Deno.test("p50 and p99 are above the true quantile by at most an eighth or a microsecond, and never below", () => {
   fc.assert(fc.property(fc.array(times, { minLength: 1, maxLength: 300 }), (all) => {

@@ -134,13 +134,16 @@ Deno.test("a transfer that is to go alone is in a batch of its own", () => {
       return AGAIN;
     },
   });
-  bed.add([deviceOf()], 1, { op: alone });
+  bed.add([deviceOf()], 1);
+  bed.add([deviceOf()], 2, { op: alone });
   bed.scheduler.flush();
-  bed.add([deviceOf()], 2);
-  bed.answer(0, -EIO);
+  bed.add([deviceOf()], 3);
+  bed.answer(0, 0);
+  bed.answer(1, 0);
   bed.scheduler.reap();
   bed.scheduler.flush();
-  assertEquals(bed.engine.batches.map((batch) => batch.map(({ length }) => length)), [[512], [512], [1024]]);
+  const lengths = bed.engine.batches.map((batch) => batch.map(({ length }) => length));
+  assertEquals(lengths, [[512, 1024], [512], [1024], [1536]]);
 });
 
 Deno.test("short runs share an SQE, a run of 64 KiB has its own, and none passes the operation's most", () => {
@@ -188,7 +191,7 @@ Deno.test("what an abandoned request had queued has ended, and what is in flight
   const io = bed.add([busy, free], 2);
   bed.scheduler.flush();
   bed.scheduler.abandon(io);
-  assertEquals(bed.collected(), [io.regions[0]!]);
+  assertEquals([bed.collected(), bed.scheduler.waiting], [[io.regions[0]!], false]);
   bed.answer(1, 1024);
   bed.scheduler.reap();
   assertEquals(bed.collected(), [io.regions[1]!]);
@@ -196,6 +199,17 @@ Deno.test("what an abandoned request had queued has ended, and what is in flight
   bed.scheduler.reap();
   assertFalse(bed.scheduler.flush());
   assertEquals(bed.engine.sqes.length, 2);
+});
+
+Deno.test("a region that was abandoned half issued ends with its last CQE, once", () => {
+  const bed = new Bed({ queueDepth: 1 });
+  const io = bed.add([deviceOf()], 16, { op: plainOperation({ mostBytes: 4096 }) });
+  bed.scheduler.flush();
+  bed.scheduler.abandon(io);
+  assertEquals(bed.collected(), []);
+  bed.answer(0, 4096);
+  bed.scheduler.reap();
+  assertEquals([bed.collected(), bed.scheduler.flush()], [[io.regions[0]!], false]);
 });
 
 Deno.test("an abandoned request's transfer is not tried again, before or after it was said to be", () => {
@@ -207,6 +221,7 @@ Deno.test("an abandoned request's transfer is not tried again, before or after i
     bed.answer(0, 0);
     if (early) bed.scheduler.abandon(io);
     bed.scheduler.reap();
+    assertEquals([bed.scheduler.inFlight, given], early ? [0, 1] : [1, 0]);
     if (!early) bed.scheduler.abandon(io);
     bed.scheduler.flush();
     assertEquals([bed.collected(), given, bed.engine.sqes.length], [[io.regions[0]!], 1, 1]);
