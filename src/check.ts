@@ -39,6 +39,17 @@ export function describe(value: unknown): string {
  */
 export function checkInteger(name: string, value: number, least: number, most: number, bound = ""): void {
   if (Number.isSafeInteger(value) && value >= least && value <= most) return;
+  throw new RangeError(integerMessage(name, value, least, most, bound));
+}
+
+/** What is said of a value that is no integer within its bounds. */
+export function integerMessage(
+  name: string,
+  value: unknown,
+  least: number,
+  most: number,
+  bound = "",
+): string {
   const why = bound === "" ? "" : `, ${bound}`;
-  throw new RangeError(`${name} is ${describe(value)}; it must be an integer from ${least} to ${most}${why}`);
+  return `${name} is ${describe(value)}; it must be an integer from ${least} to ${most}${why}`;
 }

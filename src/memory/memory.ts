@@ -5,7 +5,7 @@
  */
 
 import { addressOf, pageSize } from "../../ffi/memory.ts";
-import { describe } from "../check.ts";
+import { checkInteger, describe } from "../check.ts";
 import type { Arena, Segments } from "./segments.ts";
 import { bufferOf, byteLengthOf, byteOffsetOf } from "./view.ts";
 
@@ -73,9 +73,7 @@ function reducePageList(
   findArena: FindArena,
 ): void {
   const size = pageSize();
-  if (!Number.isSafeInteger(offset) || offset < 0 || offset >= size) {
-    throw new RangeError(`offset is ${describe(offset)}; it must be an integer from 0 to ${size - 1}`);
-  }
+  checkInteger("offset", offset, 0, size - 1);
   let left = need;
   let from = offset;
   let index = 0;

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { describe } from "../check.ts";
+import { describe, integerMessage } from "../check.ts";
 import { BlockDevice, SECTOR_SIZE } from "../device/device.ts";
 import { MAX_REGIONS, type Operation } from "../schedule/io.ts";
 
@@ -107,6 +107,6 @@ function unitHint(sector: number, count: number, sectors: number): string {
 
 function checkSectors(value: number, i: number, name: string, bound: number): void {
   if (Number.isSafeInteger(value) && value >= 0) return;
-  const message = `regions[${i}].${name} is ${describe(value)}; it must be an integer from 0 to ${bound}`;
+  const message = integerMessage(`regions[${i}].${name}`, value, 0, bound);
   throw typeof value === "number" ? new RangeError(message) : new TypeError(message);
 }
