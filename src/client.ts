@@ -48,6 +48,10 @@ const FULL_DEVICES = 4;
 /**
  * Reads and writes regions: one ring, one pool of fixed buffers, any number of devices.
  *
+ * A client belongs to the thread that made it. Nothing orders its requests: a program that needs an order awaits the first before it
+ * makes the second. A Worker that ends fires nothing, so its clients are closed before: the ring and the pool of a client that was
+ * not closed stay until the process ends.
+ *
  * @example
  * ```ts
  * import { BlockDevice, IoClient } from "@dmio/dmio";
@@ -56,11 +60,12 @@ const FULL_DEVICES = 4;
  * await using a = BlockDevice.open("/tmp/a.img", { write: true, create: 1 << 20 });
  * await using b = BlockDevice.open("/tmp/b.img", { write: true, create: 1 << 20 });
  * const data = io.pool.alloc(1);
- * const { errorBits, failures } = await io.write([
+ * const written = await io.write([
  *   { bdev: a, sector: 0, count: 8 },
  *   { bdev: b, sector: 0, count: 8 },
  * ], data);
- * if (errorBits !== 0n) console.error(failures);
+ * if (!written.ok) console.error(written.failures);
+ * io.pool.free(data);
  * ```
  */
 export class IoClient implements AsyncDisposable {
