@@ -2,7 +2,7 @@
  * dmio: the Linux kernel's dm-io service in user space, over io_uring.
  *
  * A program reads from one region of a block device, or writes one buffer to up to 64 regions on different devices at once, and learns
- * for each region whether it got there. New code uses {@linkcode IoClient}; the functions of the kernel's service have their own names.
+ * for each region whether it got there. New code uses {@linkcode IoClient}; the functions of the kernel's service keep their names.
  *
  * The library needs 64-bit Linux 5.10 or later, liburing 2.3 or later, and `--allow-ffi` (without a path), with `--allow-read` and
  * `--allow-write` for the devices. No library, ring or device is opened before its first use.
