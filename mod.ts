@@ -1,11 +1,14 @@
 /**
  * dmio: the Linux kernel's dm-io service in user space, over io_uring.
  *
- * Read from one region of a block device, or write one buffer to up to 64 regions on different devices at once, and learn for each
- * region whether it got there. New code uses {@linkcode IoClient}; the functions of the kernel's service are there by their names.
+ * A program reads from one region of a block device, or writes one buffer to up to 64 regions on different devices at once, and learns
+ * for each region whether it got there. New code uses {@linkcode IoClient}; the functions of the kernel's service keep their names.
  *
- * Needs 64-bit Linux 5.10 or later, liburing 2.3 or later, and `--allow-ffi`, with `--allow-read` and `--allow-write` for the
- * devices. Nothing is opened before its first use.
+ * The library needs 64-bit Linux 5.10 or later, liburing 2.3 or later, and `--allow-ffi` (without a path), with `--allow-read` and
+ * `--allow-write` for the devices. No library, ring or device is opened before its first use.
+ *
+ * A wrong argument throws a `TypeError` or a `RangeError` before any I/O. A device's failure never throws: it is a bit of the
+ * {@linkcode IoResult}, and {@linkcode IoResult.orThrow} throws for it.
  *
  * @example
  * ```ts
@@ -14,8 +17,9 @@
  * await using io = new IoClient();
  * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
  * const data = io.pool.alloc(2).fill(7);
- * const { errorBits } = await io.write([{ bdev: device, sector: 0, count: 16 }], data);
- * console.log(errorBits); // 0n: all of it is there
+ * const region = { bdev: device, sector: 0, count: data.length / 512 };
+ * (await io.write([region], data)).orThrow(); // an IoError unless all of it was written
+ * io.pool.free(data);
  * ```
  *
  * @module

@@ -64,25 +64,24 @@ function main(args: string[]): Promise<number> {
   const folder = Deno.makeTempDirSync({ prefix: "dmio-mirror-" });
   const room = Math.max(64 * MIB, image.length);
   const files = ["a.img", "b.img", "c.img"].map((name) => `${folder}/${name}`);
-  for (const file of files) BlockDevice.open(file, { write: true, create: room })[Symbol.dispose]();
-  return mirror(image, files).finally(() => Deno.removeSync(folder, { recursive: true }));
+  return mirror(image, files, room).finally(() => Deno.removeSync(folder, { recursive: true }));
 }
 
-async function mirror(image: Uint8Array, paths: string[]): Promise<number> {
+/** Mirrors an image, then loses a copy. `create` makes files of so many bytes. Gives the exit status. */
+async function mirror(image: Uint8Array, paths: string[], create?: number): Promise<number> {
   dmIoGet(PIECES_AT_ONCE * PIECE / pageSize());
-  const devices: BlockDevice[] = [];
-  try {
-    for (const path of paths) {
-      const direct = Deno.statSync(path).isBlockDevice === true;
-      devices.push(BlockDevice.open(path, { write: true, direct }));
-    }
-    const expected = await copyAll(image, devices);
-    const shown = await loseOne(image, devices);
-    return expected && shown ? 0 : 1;
-  } finally {
-    for (const device of devices) await device.close();
-    dmIoPut(dmIoClient().pool.pages);
-  }
+  // Every device is closed, also when the close of another rejects; the pages are put last.
+  await using held = new AsyncDisposableStack();
+  held.defer(() => dmIoPut(dmIoClient().pool.pages));
+  const devices = paths.map((path) => held.use(open(path, create)));
+  const expected = await copyAll(image, devices);
+  const shown = await loseOne(image, devices);
+  return expected && shown ? 0 : 1;
+}
+
+function open(path: string, create: number | undefined): BlockDevice {
+  if (create !== undefined) return BlockDevice.open(path, { write: true, create });
+  return BlockDevice.open(path, { write: true, direct: Deno.statSync(path).isBlockDevice === true });
 }
 
 /** Writes the image to all devices, reads each copy back and prints the table. Tells whether all went well. */
@@ -121,7 +120,7 @@ async function loseOne(image: Uint8Array, devices: BlockDevice[]): Promise<boole
   const last = devices.at(-1)!;
   // The kernel refuses a write by a file descriptor that is open for reading only. The library is told that it is for writing, as
   // it would refuse at once what its caller could have known.
-  using readOnly = new BlockDevice({
+  await using readOnly = new BlockDevice({
     ...last,
     fd: openSync(last.path, "r"),
     readOnly: true,

@@ -48,10 +48,13 @@ const FULL_DEVICES = 4;
 /**
  * Reads and writes regions: one ring, one pool of fixed buffers, any number of devices.
  *
+ * A client belongs to the thread that made it. Nothing orders its requests: a program that needs an order awaits the first before it
+ * makes the second.
+ *
  * Close it, or its ring and its pool last as long as the process. At `unload`, which `deno run --watch` fires before each restart, a
  * client that is not closed frees what it holds by itself; a listener of the program's own that still does I/O then must be added before
- * the first client is made. A Worker fires nothing when it ends, by `terminate()` or `self.close()`: close its clients, and
- * wait for that, before it does.
+ * the first client is made. A Worker fires nothing when it ends, by `terminate()` or `self.close()`: its clients are closed before, and
+ * that is awaited.
  *
  * @example
  * ```ts
@@ -61,11 +64,12 @@ const FULL_DEVICES = 4;
  * await using a = BlockDevice.open("/tmp/a.img", { write: true, create: 1 << 20 });
  * await using b = BlockDevice.open("/tmp/b.img", { write: true, create: 1 << 20 });
  * const data = io.pool.alloc(1);
- * const { errorBits, failures } = await io.write([
+ * const written = await io.write([
  *   { bdev: a, sector: 0, count: 8 },
  *   { bdev: b, sector: 0, count: 8 },
  * ], data);
- * if (errorBits !== 0n) console.error(failures);
+ * if (!written.ok) console.error(written.failures);
+ * io.pool.free(data);
  * ```
  */
 export class IoClient implements AsyncDisposable {
