@@ -247,6 +247,39 @@ Deno.test("a ring that takes no eventfd is an error that says so", async () => {
   assertMatch(message, /eventfd/);
 });
 
+// Makes a client of so many pages under a limit of 8 MiB, and prints whether it has fixed buffers, or the error.
+const LIMITED = `
+import { IoClient, SystemError } from "./mod.ts";
+new Deno.Command("prlimit", { args: ["--pid", String(Deno.pid), "--memlock=8388608:8388608"] }).outputSync();
+try {
+  await using io = new IoClient({ pages: Number(Deno.args[0]), queueDepth: 8 });
+  console.log(io.features.fixedBuffers);
+} catch (error) {
+  console.log((error as SystemError).code);
+}
+`;
+
+for (
+  const { pages, tries, what } of [
+    { pages: 256, tries: 4, what: "that the limit has room for is asked for again" },
+    { pages: 4096, tries: 1, what: "beyond the limit is asked for once" },
+  ]
+) {
+  Deno.test(`memory ${what} when the kernel refuses it`, async () => {
+    const at = (await registerCalls()).lastIndexOf("IORING_REGISTER_PROBE") + 2;
+    const { code, stdout, stderr, calls } = await runTraced({
+      source: LIMITED,
+      args: [`${pages}`],
+      trace: SYSTEM_CALLS,
+      inject: [`io_uring_register:error=ENOMEM:when=${at}..${at + 2}`],
+    });
+    assertEquals(code, 0, stderr);
+    if (tries > 1) assertEquals(stdout, `${(await features()).fixedBuffers}\n`);
+    const asked = calls.filter((call) => call.includes("IORING_REGISTER_BUFFERS_UPDATE"));
+    assertEquals(asked.filter((call) => call.includes("(INJECTED)")).length, Math.min(tries, 3));
+  });
+}
+
 // Prints how many open files and mappings forty clients that could not be made left behind.
 const NOT_MADE = `
 import { IoClient } from "./mod.ts";
