@@ -80,14 +80,17 @@ export interface Engine {
   /** Lets the kernel's threads have this core for a moment, if one of them waits for it: for who looks again and again. */
   relax(): void;
 
-  /** Resolves when a CQE may be there, or at `wake`. One at a time. It holds up the event loop's exit. */
+  /**
+   * Resolves when a CQE may be there, or at `wake`. One at a time. It holds up the event loop's exit, and nothing that other parts of the
+   * program block holds it up for long.
+   */
   waitAsync(): Promise<void>;
   /** Ends a `waitAsync` that is under way. */
   wake(): void;
 
   /**
    * Puts memory into place `index` of the table of fixed buffers; a `length` of 0 empties the place. SQEs in
-   * flight keep what they name.
+   * flight keep what they name. Blocks for a bounded time while memory that was given up still counts against the limit.
    *
    * @returns 0, or `-errno` (`-ENOMEM`: more than `RLIMIT_MEMLOCK` allows).
    */
@@ -95,6 +98,11 @@ export interface Engine {
   /** Puts a file descriptor into place `index` of the table of files; -1 empties it. @returns 0, or `-errno`. */
   registerFile(index: number, fd: number): number;
 
-  /** Frees everything. Resolves when no thread waits and no file descriptor is left. After a fault, SQEs may be in flight. */
+  /**
+   * Frees everything, and what can be freed without waiting before it returns: with nothing in flight and no `waitAsync` that is all.
+   * After a fault, SQEs may be in flight.
+   *
+   * @returns Resolves when no thread waits and no file descriptor is left.
+   */
   close(): Promise<void>;
 }

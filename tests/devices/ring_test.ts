@@ -1,11 +1,9 @@
-/** The ring alone, on files and FIFOs: a FIFO answers when the test wants it to. */
+/** The queues and tables of a ring, alone on files and FIFOs. */
 
-import { assert, assertEquals, assertGreaterOrEqual, assertLess } from "@std/assert";
-import { closeSync, constants, openSync, writeSync } from "node:fs";
+import { assertEquals, assertGreaterOrEqual } from "@std/assert";
+import { writeSync } from "node:fs";
 import { EFAULT, EINVAL } from "../../ffi/errno.ts";
-import { MappedMemory } from "../../ffi/memory.ts";
 import { IoUring } from "../../src/engine/io_uring.ts";
-import { Sqe } from "../../src/engine/sqe.ts";
 import {
   IORING_OP_READ,
   IORING_OP_READ_FIXED,
@@ -16,113 +14,14 @@ import {
   IOSQE_FIXED_FILE,
 } from "../../ffi/uapi.ts";
 import { expectSame, fillPattern, pattern } from "../support/bytes.ts";
-import { settlesWithin, succeed } from "../support/commands.ts";
-import { processState } from "../support/process_state.ts";
-import { Scratch } from "../support/scratch.ts";
-import { runTraced } from "../support/strace.ts";
+import { BLOCK, RingBench, sqeOf } from "../support/ring_bench.ts";
 
-// Completes while it is submitted, so that it is known when its CQE is there.
-const IORING_OP_NOP = 0;
-const NO_SUCH_OPCODE = 255;
 const EBADF = 9;
-const BLOCK = 512;
-const PATIENCE_MS = 5000;
-
-/** An SQE of these fields; the others are 0. */
-function sqeOf(fields: Partial<Sqe>): Sqe {
-  return Object.assign(new Sqe(), fields);
-}
-
-/** A ring, a folder, and memory for its I/O, gone together. */
-class Bench implements AsyncDisposable {
-  readonly ring: IoUring;
-  readonly memory: MappedMemory;
-  readonly bytes: Uint8Array;
-  readonly #fds: number[] = [];
-
-  private constructor(readonly folder: Scratch, entries: number, bytes: number) {
-    this.ring = new IoUring(entries);
-    this.memory = new MappedMemory(bytes);
-    this.bytes = new Uint8Array(this.memory.buffer);
-  }
-
-  static async create(entries: number, bytes = 1 << 20): Promise<Bench> {
-    return new Bench(await Scratch.create(), entries, bytes);
-  }
-
-  /** Opens a new file with this content, to read and write. */
-  file(content: Uint8Array, name = "file"): number {
-    Deno.writeFileSync(this.folder.join(name), content);
-    return this.#open(name);
-  }
-
-  /** Makes a FIFO and opens both of its ends: a read of it waits until something is written. */
-  async fifo(): Promise<number> {
-    await succeed("mkfifo", this.folder.join("fifo"));
-    return this.#open("fifo");
-  }
-
-  #open(name: string): number {
-    const fd = openSync(this.folder.join(name), constants.O_RDWR);
-    this.#fds.push(fd);
-    return fd;
-  }
-
-  /** Queues a read of one block into place `at` of the memory. */
-  read(fd: number, block: number, at: number, userData: number, generation = 0): void {
-    const address = this.memory.address + at * BLOCK;
-    const where = { fd, offsetLow: block * BLOCK, address, length: BLOCK };
-    this.ring.push(sqeOf({ opcode: IORING_OP_READ, ...where, userData, generation }));
-  }
-
-  /** Queues what completes at once. */
-  nothing(userData: number, generation = 0): void {
-    this.ring.push(sqeOf({ opcode: IORING_OP_NOP, userData, generation }));
-  }
-
-  /** Queues what the kernel will not start. */
-  nonsense(userData: number): void {
-    this.ring.push(sqeOf({ opcode: NO_SUCH_OPCODE, userData }));
-  }
-
-  /** Queues an SQE over the iovecs added since the last. */
-  vectored(fields: Partial<Sqe>): void {
-    const sqe = sqeOf(fields);
-    this.ring.useVectors(sqe);
-    this.ring.push(sqe);
-  }
-
-  /** Reaps what is there: user data, generation, result of each. */
-  reap(): [number, number, number][] {
-    const count = this.ring.reap();
-    const { userData, generation, result } = this.ring.completions;
-    return Array.from({ length: count }, (_, i) => [userData[i]!, generation[i]!, result[i]!]);
-  }
-
-  /** Submits and waits until as many have been reaped. */
-  finish(count: number): [number, number, number][] {
-    const all: [number, number, number][] = [];
-    const end = performance.now() + PATIENCE_MS;
-    while (all.length < count) {
-      assert(performance.now() < end, `${all.length} of ${count} CQEs came`);
-      this.ring.wait(100_000);
-      all.push(...this.reap());
-    }
-    return all;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const fd of this.#fds) closeSync(fd);
-    await this.ring.close();
-    this.memory[Symbol.dispose]();
-    await this.folder[Symbol.asyncDispose]();
-  }
-}
 
 const byUserData = (a: readonly number[], b: readonly number[]) => a[0]! - b[0]!;
 
 Deno.test("many batches go through a ring of 8, and each CQE brings both halves of its user data", async () => {
-  await using bench = await Bench.create(8);
+  await using bench = await RingBench.create(8);
   const { ring } = bench;
   const content = pattern(400 * BLOCK, 1);
   const fd = bench.file(content);
@@ -144,7 +43,7 @@ Deno.test("many batches go through a ring of 8, and each CQE brings both halves 
 });
 
 Deno.test("a submit that takes only a part leaves the rest queued for the next", async () => {
-  await using bench = await Bench.create(8);
+  await using bench = await RingBench.create(8);
   const { ring } = bench;
   const content = pattern(4 * BLOCK, 2);
   const fd = bench.file(content);
@@ -165,7 +64,7 @@ Deno.test("a submit that takes only a part leaves the rest queued for the next",
 });
 
 Deno.test("a wait that takes only a part does not sleep, and the rest goes with the next", async () => {
-  await using bench = await Bench.create(8);
+  await using bench = await RingBench.create(8);
   const fd = await bench.fifo();
   bench.nonsense(1);
   bench.read(fd, 0, 0, 2);
@@ -176,7 +75,7 @@ Deno.test("a wait that takes only a part does not sleep, and the rest goes with 
 });
 
 Deno.test("as many completions as the capacity fit at once, in every position of the queue", async () => {
-  await using bench = await Bench.create(8);
+  await using bench = await RingBench.create(8);
   const { ring } = bench;
   for (let round = 0; round < 40; round++) {
     for (let i = 0; i < ring.capacity; i++) {
@@ -191,7 +90,7 @@ Deno.test("as many completions as the capacity fit at once, in every position of
 });
 
 Deno.test("CQEs that the kernel had to keep aside come with the next submit", async () => {
-  await using bench = await Bench.create(8);
+  await using bench = await RingBench.create(8);
   const { ring } = bench;
   for (let i = 0; i < ring.capacity + 3; i++) {
     bench.nothing(i);
@@ -205,152 +104,8 @@ Deno.test("CQEs that the kernel had to keep aside come with the next submit", as
   assertEquals(all, Array.from({ length: ring.capacity + 3 }, (_, i) => [i, 0, 0]));
 });
 
-Deno.test("waitAsync resolves when a CQE comes, and the event loop runs meanwhile", async () => {
-  await using bench = await Bench.create(8);
-  const fd = await bench.fifo();
-  for (let round = 0; round < 50; round++) {
-    bench.read(fd, 0, 0, round);
-    bench.ring.submit();
-    let settled = false;
-    const waiting = bench.ring.waitAsync().then(() => settled = true);
-    await new Promise((resolve) => setTimeout(resolve, 1));
-    assertEquals([settled, bench.reap().length], [false, 0]);
-    writeSync(fd, pattern(BLOCK, round));
-    assert(await settlesWithin(waiting, PATIENCE_MS), `round ${round}: waitAsync slept on`);
-    bench.ring.submit();
-    assertEquals(bench.reap(), [[round, 0, BLOCK]]);
-    expectSame(bench.bytes.subarray(0, BLOCK), pattern(BLOCK, round));
-  }
-});
-
-Deno.test("waitAsync resolves at once when a CQE is there already", async () => {
-  await using bench = await Bench.create(8);
-  bench.nothing(1);
-  bench.ring.submit();
-  assert(await settlesWithin(bench.ring.waitAsync(), PATIENCE_MS));
-  assertEquals(bench.reap(), [[1, 0, 0]]);
-});
-
-Deno.test("wake and close end a waitAsync", async () => {
-  await using bench = await Bench.create(8);
-  bench.read(await bench.fifo(), 0, 0, 1);
-  bench.ring.submit();
-  const woken = bench.ring.waitAsync();
-  bench.ring.wake();
-  assert(await settlesWithin(woken, PATIENCE_MS), "wake");
-  assertEquals(bench.reap(), []);
-  const closed = bench.ring.waitAsync();
-  assert(await settlesWithin(bench.ring.close(), PATIENCE_MS), "close");
-  assert(await settlesWithin(closed, PATIENCE_MS), "the wait that close ended");
-  await bench.ring.close(); // a second time is nothing
-});
-
-Deno.test("rings that were closed leave no file descriptor, mapping or thread behind", async () => {
-  const cycle = async (waits: boolean) => {
-    const ring = new IoUring(64);
-    const waiting = waits ? ring.waitAsync() : null;
-    await ring.close();
-    await waiting;
-  };
-  const mappings = () => Deno.readTextFileSync("/proc/self/maps").split("\n").length;
-  for (let i = 0; i < 8; i++) await cycle(i % 2 === 0);
-  const before = { ...processState(), mappings: mappings() };
-  // Deno's pool has 32 threads: with one lost to each ring, the waits would come to a stand as well.
-  for (let i = 0; i < 100; i++) await cycle(i % 2 === 0);
-  const after = { ...processState(), mappings: mappings() };
-  assertEquals(after.openFiles, before.openFiles);
-  assertLess(after.threads, before.threads + 3);
-  assertLess(after.mappings, before.mappings + 20);
-  assertEquals(after.pinned, before.pinned);
-});
-
-Deno.test("a ring with nothing in flight has freed all when close returns, before it resolves", async () => {
-  await using scratch = await Scratch.create();
-  const rings = () => {
-    const links = [...Deno.readDirSync("/proc/self/fd")].map(({ name }) => {
-      try {
-        return Deno.readLinkSync(`/proc/self/fd/${name}`);
-      } catch {
-        return ""; // the listing's own
-      }
-    });
-    return links.filter((it) => it === "anon_inode:[io_uring]" || it === "anon_inode:[eventfd]").length;
-  };
-  const before = { rings: rings(), pinned: processState().pinned };
-  using memory = new MappedMemory(1 << 20);
-  const ring = new IoUring(8);
-  const fd = openSync(scratch.join("file"), constants.O_RDWR | constants.O_CREAT);
-  if (ring.features.fixedBuffers) assertEquals(ring.registerBuffer(3, memory.address, memory.bytes), 0);
-  if (ring.features.fixedFiles) assertEquals(ring.registerFile(5, fd), 0);
-  closeSync(fd);
-  const closed = ring.close();
-  assertEquals({ rings: rings(), pinned: processState().pinned }, before);
-  await closed;
-});
-
-// Prints milliseconds: of waits in vain, of one with a CQE there, and of one that another process ends.
-const WAITS = `
-import { openSync, writeSync } from "node:fs";
-import { MappedMemory } from "./ffi/memory.ts";
-import { Sqe } from "./src/engine/sqe.ts";
-import { IoUring } from "./src/engine/io_uring.ts";
-
-const ring = new IoUring(8);
-const { extArg, deferTaskrun } = ring.features;
-// A kernel without EXT_ARG, 5.10, has none of the set-up flags either.
-if (Deno.args[0] === "poll") (ring.features as { extArg: boolean }).extArg = false;
-new Deno.Command("mkfifo", { args: ["fifo"] }).outputSync();
-const fd = openSync("fifo", "r+");
-const memory = new MappedMemory(512);
-const sqe = Object.assign(new Sqe(), { opcode: 22, fd, address: memory.address, length: 512, userData: 1 });
-const read = () => ring.push(sqe);
-const lasts = (timeout: number) => {
-  const began = performance.now();
-  ring.wait(timeout);
-  return performance.now() - began;
-};
-read();
-const inVain = [0, 1, 1500, 30_000, 1_100_000].map((microseconds) => [microseconds / 1000, lasts(microseconds)]);
-const taken = ring.queued === 0 && ring.reap() === 0;
-writeSync(fd, new Uint8Array(512));
-const there = lasts(20_000_000);
-ring.submit();
-const reaped = [ring.reap()];
-read();
-new Deno.Command("sh", { args: ["-c", "sleep 0.1; head -c 512 /dev/zero > fifo"] }).spawn().unref();
-const comes = lasts(20_000_000);
-ring.submit();
-reaped.push(ring.reap());
-await ring.close();
-console.log(JSON.stringify({ extArg, deferTaskrun, inVain, taken, there, comes, reaped }));
-`;
-
-for (const way of ["EXT_ARG", "poll"] as const) {
-  Deno.test(`wait(timeout) by ${way} returns in time, with a CQE or without`, async () => {
-    const inject = way === "poll" ? ["io_uring_setup:error=EINVAL:when=1..2"] : [];
-    const { code, stdout, stderr } = await runTraced({
-      source: WAITS,
-      args: [way],
-      trace: ["io_uring_setup"],
-      inject,
-    });
-    assertEquals(code, 0, stderr);
-    const seen = JSON.parse(stdout);
-    // The kernel may lack them: Linux 5.10 has neither.
-    if (way === "poll") assertEquals(seen.deferTaskrun, false);
-    for (const [asked, took] of seen.inVain) {
-      assertGreaterOrEqual(took, asked - 0.5, `${asked} ms`);
-      assertLess(took, asked + 500, `${asked} ms`);
-    }
-    assert(seen.taken, "the SQE was given to the kernel all the same");
-    assertLess(seen.there, 500, "a CQE that is there");
-    assertLess(seen.comes, 10_000, "a CQE that comes");
-    assertEquals(seen.reaped, [1, 1]);
-  });
-}
-
 Deno.test("an iovec array reaches the kernel for each vectored SQE of a batch, also after a partial submit", async () => {
-  await using bench = await Bench.create(8);
+  await using bench = await RingBench.create(8);
   const { ring, memory } = bench;
   const fd = bench.file(new Uint8Array(64 * BLOCK));
   const whole = ring.vectorRoom;
@@ -397,7 +152,7 @@ Deno.test("an iovec array reaches the kernel for each vectored SQE of a batch, a
 });
 
 Deno.test("byte offsets beyond 2^32 and 2^53 reach their place", async () => {
-  await using bench = await Bench.create(8);
+  await using bench = await RingBench.create(8);
   const fd = bench.file(new Uint8Array(0));
   const offsets = [
     4096n,
@@ -434,7 +189,7 @@ Deno.test(
   "places of the tables are filled, used, emptied and filled again",
   { ignore: !hasTables },
   async () => {
-    await using bench = await Bench.create(8);
+    await using bench = await RingBench.create(8);
     const { ring, memory } = bench;
     const fd = bench.file(pattern(8 * BLOCK, 8));
     const last = ring.tableEntries - 1;
