@@ -41,6 +41,8 @@ export class Deadlines {
    * @returns Milliseconds to wait before this is called again, as a loop that was late kept the request from going on; or 0.
    */
   expire(request: Request, errno: number, late: number): number {
+    // Answered before: the look may settle it, and another request use the object.
+    if (request.result !== null) return 0;
     this.#driver.look();
     if (request.settled || request.result !== null || this.#driver.broken) return 0;
     if (late > USUAL_LATENESS) return late;

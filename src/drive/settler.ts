@@ -56,19 +56,16 @@ export class Settler {
 
   /** The kernel has nothing of a request any more. */
   finish(request: Request): void {
-    const { io } = request;
+    const { io, disarm, result, answered } = request;
     request.settled = true;
+    if (result === null && !request.sync) this.#answers.add(request);
     this.#intake.outstanding.delete(request);
     this.#pool.unpin(request.memory);
-    for (let i = 0; i < io.count; i++) letGo(io.regions[i]!);
-    const { disarm } = request;
     if (disarm !== null) guarded(disarm);
-    if (request.result !== null) {
-      request.whenSettled?.();
-      if (request.answered) this.#intake.spare.give(request);
-    } else if (!request.sync) {
-      this.#answers.add(request);
-    }
+    request.whenSettled?.();
+    // A caller's closeFd may run here, and close or break the client: the answer is due by now, and the request in no set.
+    for (let i = 0; i < io.count; i++) letGo(io.regions[i]!);
+    if (answered) this.#intake.spare.give(request);
   }
 
   // A region lets its device go when its own I/O is over, whatever its neighbours still wait for.
@@ -78,8 +75,10 @@ export class Settler {
     const { bounce } = request;
     if (--io.pending < 0) throw new DmioFault("a request completed twice");
     if (bounce !== null) bounce.regionEnded(region);
-    if (region.end >= region.bytes || io.abandoned) letGo(region);
+    const over = region.end >= region.bytes || io.abandoned;
     if (io.pending === 0 && (bounce === null || bounce.advance())) this.finish(request);
+    // Last: a caller's closeFd may run here, and settle the other regions of this request.
+    else if (over) letGo(region);
   }
 }
 

@@ -227,6 +227,27 @@ Deno.test("an abort before the call does no I/O, and one after the answer does n
   assertEquals(io.pool.available, 15);
 });
 
+Deno.test("an abort after a timeout does nothing, though the device answered while the program worked", async () => {
+  await using pair = await Pair.create(16);
+  const { nbd, io, hung } = pair;
+  await using other = new IoClient({ pages: 1 });
+  const region = { bdev: hung, sector: 0, count: 8 };
+  const data = fillPattern(io.pool.alloc(1), 1);
+  await nbd.hang();
+  const controller = new AbortController();
+  const { failures, settled } = await io.write([region], data, { timeout: 50, signal: controller.signal });
+  assertEquals(failures.map(({ code }) => code), ["ETIMEDOUT"]);
+  nbd.resume();
+  // Both wait without the event loop, so that the abort is what looks at the ring first.
+  assertEquals(other.readSync(region, new Uint8Array(4096)).ok, true);
+  const until = performance.now() + 50;
+  while (performance.now() < until);
+  controller.abort();
+  await settled;
+  assertEquals((await io.write([region], data)).ok, true);
+  assertEquals(io.outstanding, 0);
+});
+
 Deno.test("regions that failed before the deadline keep their own error", async () => {
   await using pair = await Pair.create(16);
   await using broken = await NbdDevice.create({ error: "EIO" });
