@@ -102,6 +102,34 @@ Deno.test("one row of the benchmark runs every program and writes the figures", 
   assertEquals(exists(svg), true);
 });
 
+Deno.test("--against runs both libraries on every kind of work and compares them", async () => {
+  await using scratch = await Scratch.create();
+  const json = scratch.join("figures.json");
+  const checkout = new URL("../..", import.meta.url).pathname;
+  const times = ["--quick", "--rounds", "1", "--seconds", "0.05"];
+  const only = ["readsync", "read-qd1", "mirror-qd32", "dm-io", "heap"].flatMap((name) => ["--only", name]);
+  const args = [...times, ...only, "--against", checkout, "--json", json];
+  const { code, stdout, stderr } = await run([Deno.execPath(), "run", "-A", main, ...args]);
+  assertEquals({ code, stderr }, { code: 0, stderr: "" }, stdout);
+  const { rows, settings } = JSON.parse(Deno.readTextFileSync(json));
+  assertEquals(settings.against, checkout);
+  for (const { name, entrants } of rows) {
+    for (const { figures } of entrants) assertEquals(figures.length, 1, name);
+  }
+  for (const { name, verdicts } of rows) {
+    // The user CPU of so short a run may be 0.
+    if (!name.endsWith("-user")) assertGreater(verdicts[0].spread.median, 0, name);
+  }
+});
+
+Deno.test("--against refuses a folder that is no checkout of the library", async () => {
+  await using scratch = await Scratch.create();
+  const args = ["--against", scratch.path];
+  const { code, stderr } = await run([Deno.execPath(), "run", "-A", main, ...args]);
+  assertEquals(code, 2);
+  assertStringIncludes(stderr, "mod.ts");
+});
+
 Deno.test("a device that is to keep its data is not written to", async () => {
   await using scratch = await Scratch.create();
   const path = scratch.join("device");

@@ -12,6 +12,7 @@ import { type Entrant, fill, type Group, type Row, type RowResult } from "./rows
 import type { Timing } from "./sample.ts";
 import { lines } from "./table.ts";
 import { TestBed, Unavailable } from "./test_bed.ts";
+import { versus } from "./work/against.ts";
 import { groups } from "./work/groups.ts";
 
 /** Seconds that a program may take beyond the time it was given before it is ended. */
@@ -29,7 +30,10 @@ async function main(args: readonly string[]): Promise<number> {
   setColorEnabled(Deno.stdout.isTerminal());
   if (options.help) return say(HELP.trimEnd());
   await using bed = new TestBed(options);
-  const asked = chosen(groups(bed), options.only);
+  const asked = chosen(
+    options.against === undefined ? groups(bed) : versus(bed, options.against),
+    options.only,
+  );
   if (options.list) return say(asked.flatMap(({ rows }) => rows.map(({ name }) => name)).join("\n"));
   if (asked.length === 0) throw new RangeError(`--only ${options.only}: no row has such a name, see --list`);
 
@@ -50,8 +54,8 @@ async function main(args: readonly string[]): Promise<number> {
   const seconds = sinceStart();
   report(rows, seconds);
   if (options.json !== undefined) {
-    const { rounds, timing, devices } = options;
-    const all = { machine: where, settings: { rounds, ...timing, devices }, seconds, rows };
+    const { rounds, timing, devices, against } = options;
+    const all = { machine: where, settings: { rounds, ...timing, devices, against }, seconds, rows };
     Deno.writeTextFileSync(options.json, JSON.stringify(all, null, 2) + "\n");
   }
   if (options.svg !== undefined) Deno.writeTextFileSync(options.svg, chart(rows, where));

@@ -10,6 +10,8 @@ own devices: loop devices with direct I/O over files in memory, so that the soft
   --quick         a look in under a minute; without it the run takes up to 10 minutes
   --only NAME     only rows whose name contains NAME; may be repeated
   --list          print the names of the rows
+  --against DIR   compare with the library of another checkout instead of the peers: both do the same work in turn,
+                  shown as this : other, of rates, user CPU and heap bytes
   --device PATH   measure this device instead; may be repeated, the writing rows need three
   --overwrite     let the writing rows destroy what is on --device
   --rounds N      rounds of each program
@@ -34,6 +36,8 @@ export interface Options {
   readonly timing: Timing;
   /** Seconds after which the run comes to its end, with fewer rounds than planned. */
   readonly budget: number;
+  /** Another checkout of the library. */
+  readonly against?: string;
   readonly json?: string;
   readonly svg?: string;
 }
@@ -54,12 +58,13 @@ export function parse(args: readonly string[]): Options {
       device: { type: "string", multiple: true },
       rounds: { type: "string" },
       seconds: { type: "string" },
+      against: { type: "string" },
       json: { type: "string" },
       svg: { type: "string" },
     },
   });
-  const { quick = false, help = false, list = false, overwrite = false, only = [], device = [], json, svg } =
-    values;
+  const { quick = false, help = false, list = false, overwrite = false, only = [], device = [] } = values;
+  const { against, json, svg } = values;
   const usual = quick ? QUICK : FULL;
   const rounds = positive("--rounds", values.rounds) ?? usual.rounds;
   if (!Number.isInteger(rounds)) throw new RangeError(`--rounds ${rounds}: it takes a whole number`);
@@ -74,6 +79,7 @@ export function parse(args: readonly string[]): Options {
     // Who says how much to measure has the time.
     budget: values.rounds ?? values.seconds ? Infinity : usual.budget,
     timing: { warmUp: usual.warmUp, seconds: positive("--seconds", values.seconds) ?? usual.seconds },
+    ...(against !== undefined && { against }),
     ...(json !== undefined && { json }),
     ...(svg !== undefined && { svg }),
   };

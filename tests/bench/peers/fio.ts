@@ -57,7 +57,8 @@ function sampleOf(stdout: string, direction: "read" | "write"): Sample {
   return {
     operations: done.total_ios,
     seconds: done.runtime / 1000,
-    cpuSeconds: (job.usr_cpu + job.sys_cpu) / 100 * job.job_runtime / 1000,
+    userSeconds: job.usr_cpu / 100 * job.job_runtime / 1000,
+    systemSeconds: job.sys_cpu / 100 * job.job_runtime / 1000,
     failed: job.error === 0 ? 0 : 1,
   };
 }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Contender, library } from "../contender.ts";
+import { type Contender, type How, library } from "../contender.ts";
 import { fsFile, missingNode, node, nodeFsInDeno } from "../peers/files.ts";
 import { polledReads } from "../peers/c.ts";
 import { fio, type FioWork } from "../peers/fio.ts";
@@ -14,9 +14,16 @@ import type { RandomRead } from "../workloads/random_read.ts";
 
 const BLOCK = 4096;
 
-function read(name: string, path: string, queueDepth: number, options: Partial<RandomRead> = {}): Contender {
+/** The library on random reads. */
+export function read(
+  name: string,
+  path: string,
+  queueDepth: number,
+  options: Partial<RandomRead> = {},
+  how: How = {},
+): Contender {
   const work = { path, queueDepth, direct: true, poll: true, call: "read" as const, ...options };
-  return library<RandomRead>(name, "random_read.ts", work);
+  return library<RandomRead>(name, "random_read.ts", work, how);
 }
 
 function readFio(path: string, queueDepth: number, missing?: string): Contender[] {

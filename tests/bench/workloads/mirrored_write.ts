@@ -3,14 +3,14 @@
  *
  * @module
  */
-import { BlockDevice, IoClient } from "../../../mod.ts";
 import type { Timing } from "../sample.ts";
+import { load, type Loads } from "./library.ts";
 import { alignedShared } from "./memory.ts";
 import { Meter } from "./meter.ts";
 import { Places } from "./places.ts";
 
 /** The work, as the program's one argument. */
-export interface MirroredWrite extends Timing {
+export interface MirroredWrite extends Timing, Loads {
   readonly devices: readonly string[];
   readonly queueDepth: number;
   /** Regions a request, at most 64. */
@@ -24,6 +24,7 @@ export interface MirroredWrite extends Timing {
 
 if (import.meta.main) {
   const work: MirroredWrite = JSON.parse(Deno.args[0]!);
+  const { BlockDevice, IoClient } = await load(work);
   const pages = Math.ceil(work.bytes / 4096);
   await using io = new IoClient({
     pages: pages * work.queueDepth,
