@@ -2,7 +2,9 @@ import { assertAlmostEquals, assertEquals, assertGreater, assertStringIncludes }
 import { exists, run } from "../support/commands.ts";
 import { Scratch } from "../support/scratch.ts";
 import { chart } from "./chart.ts";
-import { fill, type Row } from "./rows.ts";
+import type { Contender } from "./contender.ts";
+import { runPair } from "./pair.ts";
+import { type Entrant, fill, type Row } from "./rows.ts";
 import { perSecond, type Sample } from "./sample.ts";
 import { median, percentile } from "./statistics.ts";
 
@@ -37,14 +39,14 @@ Deno.test("a percentile is one of the values, the least that so many lie at or b
   assertEquals(percentile([7], 99), 7);
 });
 
-Deno.test("a ratio is taken round by round, and its median meets the target", () => {
+Deno.test("a ratio is taken pair by pair, and its median meets the target", () => {
   const entrants = [
     { name: "a", samples: [ran(60), ran(20), ran(500)] },
     { name: "b", samples: [ran(20), ran(20), ran(200)] },
     { name: "absent", samples: [], problem: "it is not installed" },
   ];
   const [ratio, difference, ...none] = fill(row, entrants).verdicts;
-  assertEquals(ratio?.rounds, [3, 1, 2.5]);
+  assertEquals(ratio?.pairs, [3, 1, 2.5]);
   assertAlmostEquals(ratio!.spread.median, 2.5);
   assertEquals(ratio?.reached, true);
   assertEquals(difference?.spread, { median: 20, min: 0, max: 150 });
@@ -52,9 +54,34 @@ Deno.test("a ratio is taken round by round, and its median meets the target", ()
   assertEquals(none, []);
 });
 
-Deno.test("a program that ran one round less is compared over the rounds it has", () => {
+Deno.test("a program that ran one pair less is compared over the pairs it has", () => {
   const entrants = [{ name: "a", samples: [ran(60), ran(20)] }, { name: "b", samples: [ran(20)] }];
-  assertEquals(fill(row, entrants).verdicts[0]?.rounds, [3]);
+  assertEquals(fill(row, entrants).verdicts[0]?.pairs, [3]);
+});
+
+Deno.test("a pair runs each program forwards, then backwards, and adds its two runs up", async () => {
+  const order: string[] = [];
+  const contender = (name: string, seconds: number): Contender => ({
+    name,
+    run:
+      () => (order.push(name),
+        Promise.resolve({ ...ran(60), seconds, userSeconds: 1, values: { ms: seconds } })),
+  });
+  const contenders = [contender("a", 1), contender("b", 2), contender("c", 3)];
+  const entrants = contenders.map(({ name }): Entrant => ({ name, samples: [] }));
+  await runPair({ rows: [row], contenders, entrants }, { warmUp: 0, seconds: 1 }, () => {});
+  assertEquals(order.join(""), "abccba");
+  const sum = { operations: 120, seconds: 4, userSeconds: 2, failed: 0, values: { ms: 2 } };
+  assertEquals(entrants[1]!.samples, [sum]);
+});
+
+Deno.test("a program that fails in the second half of a pair keeps its earlier pairs alone", async () => {
+  let runs = 0;
+  const run = () => ++runs < 4 ? Promise.resolve(ran(60)) : Promise.reject(new Error("out of luck"));
+  const entrant: Entrant = { name: "a", samples: [] };
+  const running = { rows: [row], contenders: [{ name: "a", run }], entrants: [entrant] };
+  for (let pair = 0; pair < 3; pair++) await runPair(running, { warmUp: 0, seconds: 1 }, () => {});
+  assertEquals([entrant.samples.length, entrant.problem, runs], [1, "out of luck", 4]);
 });
 
 Deno.test("the chart names each program and escapes its text", () => {
@@ -82,7 +109,7 @@ Deno.test("one row of the benchmark runs every program and writes the figures", 
     "--quick",
     "--only",
     "read-qd1",
-    "--rounds",
+    "--pairs",
     "1",
     "--seconds",
     "0.05",
@@ -106,7 +133,7 @@ Deno.test("--against runs both libraries on every kind of work and compares them
   await using scratch = await Scratch.create();
   const json = scratch.join("figures.json");
   const checkout = new URL("../..", import.meta.url).pathname;
-  const times = ["--quick", "--rounds", "1", "--seconds", "0.05"];
+  const times = ["--quick", "--pairs", "1", "--seconds", "0.05"];
   const only = ["readsync", "read-qd1", "mirror-qd32", "dm-io", "heap"].flatMap((name) => ["--only", name]);
   const args = [...times, ...only, "--against", checkout, "--json", json];
   const { code, stdout, stderr } = await run([Deno.execPath(), "run", "-A", main, ...args]);
@@ -135,7 +162,7 @@ Deno.test("a device that is to keep its data is not written to", async () => {
   const path = scratch.join("device");
   const bytes = new Uint8Array(1 << 20).fill(0x5a);
   Deno.writeFileSync(path, bytes);
-  const args = ["--only", "mirror", "--rounds", "1", "--seconds", "0.05"];
+  const args = ["--only", "mirror", "--pairs", "1", "--seconds", "0.05"];
   for (let i = 0; i < 3; i++) args.push("--device", path);
   const { code, stdout } = await run([Deno.execPath(), "run", "-A", main, ...args]);
   assertEquals(code, 0);

@@ -7,23 +7,13 @@ import { setColorEnabled } from "@std/fmt/colors";
 import { chart } from "./chart.ts";
 import type { Contender } from "./contender.ts";
 import { machine } from "./machine.ts";
-import { HELP, type Options, parse } from "./options.ts";
-import { type Entrant, fill, type Group, type Row, type RowResult } from "./rows.ts";
-import type { Timing } from "./sample.ts";
+import { HELP, parse } from "./options.ts";
+import { type Running, runPair } from "./pair.ts";
+import { fill, type Group, type RowResult } from "./rows.ts";
 import { lines } from "./table.ts";
 import { TestBed, Unavailable } from "./test_bed.ts";
 import { versus } from "./work/against.ts";
 import { groups } from "./work/groups.ts";
-
-/** Seconds that a program may take beyond the time it was given before it is ended. */
-const PATIENCE = 60;
-
-/** A group with the rows that were asked for. */
-interface Running {
-  readonly rows: readonly Row[];
-  readonly contenders: readonly Contender[];
-  readonly entrants: Entrant[];
-}
 
 async function main(args: readonly string[]): Promise<number> {
   const options = parse(args);
@@ -42,11 +32,12 @@ async function main(args: readonly string[]): Promise<number> {
   const where = await machine();
   const running: Running[] = [];
   for (const group of asked) running.push(await ready(group));
-  for (let round = 0; round < options.rounds; round++) {
+  for (let pair = 0; pair < options.pairs; pair++) {
     for (const group of running) {
-      // A first round is always whole, so that every program has a figure.
-      if (round > 0 && sinceStart() > options.budget) break;
-      await runRound(group, round, options);
+      // The first pair is always whole, so that every program has a figure.
+      if (pair > 0 && sinceStart() > options.budget) break;
+      const which = `pair ${pair + 1} of ${options.pairs}: ${group.rows[0]!.name}`;
+      await runPair(group, options.timing, (name) => progress(`${which}, ${name}`));
     }
   }
   progress("");
@@ -54,8 +45,8 @@ async function main(args: readonly string[]): Promise<number> {
   const seconds = sinceStart();
   report(rows, seconds);
   if (options.json !== undefined) {
-    const { rounds, timing, devices, against } = options;
-    const all = { machine: where, settings: { rounds, ...timing, devices, against }, seconds, rows };
+    const { pairs, timing, devices, against } = options;
+    const all = { machine: where, settings: { pairs, ...timing, devices, against }, seconds, rows };
     Deno.writeTextFileSync(options.json, JSON.stringify(all, null, 2) + "\n");
   }
   if (options.svg !== undefined) Deno.writeTextFileSync(options.svg, chart(rows, where));
@@ -98,34 +89,6 @@ async function ready(group: Group): Promise<Running> {
   }
 }
 
-/** Each contender once; the other way round in every second round, so that no one is always first. */
-async function runRound(
-  { rows, contenders, entrants }: Running,
-  round: number,
-  options: Options,
-): Promise<void> {
-  const order = contenders.map((_, i) => round % 2 === 0 ? i : contenders.length - 1 - i);
-  for (const i of order) {
-    const contender = contenders[i]!;
-    const entrant = entrants[i]!;
-    if (entrant.problem !== undefined) continue;
-    progress(`round ${round + 1} of ${options.rounds}: ${rows[0]!.name}, ${contender.name}`);
-    await runOnce(contender, entrant, options.timing);
-  }
-}
-
-/** A contender that fails keeps what it has, says why, and is not run again. */
-async function runOnce(contender: Contender, entrant: Entrant, timing: Timing): Promise<void> {
-  const patience = AbortSignal.timeout((timing.warmUp + timing.seconds + PATIENCE) * 1000);
-  try {
-    const sample = await contender.run(timing, patience);
-    if (sample.failed > 0) entrant.problem = `${sample.failed} requests failed`;
-    else entrant.samples.push(sample);
-  } catch (error) {
-    entrant.problem = patience.aborted ? "it did not end in time" : (error as Error).message;
-  }
-}
-
 function report(rows: readonly RowResult[], seconds: number): void {
   for (const row of rows) console.log(lines(row).join("\n") + "\n");
   const judged = rows.flatMap(({ verdicts }) => verdicts).filter(({ reached }) => reached !== undefined);
@@ -139,7 +102,7 @@ function say(text: string): number {
 }
 
 /** One line that is written over, where someone watches. */
-function progress(text: string): void {
+export function progress(text: string): void {
   if (!Deno.stderr.isTerminal()) return;
   Deno.stderr.writeSync(new TextEncoder().encode(`\r\x1b[K${text}`));
 }

@@ -5,7 +5,7 @@ import { type Spread, spread } from "./statistics.ts";
 /** What a comparison is to reach: a bound, on the good side. */
 export type Target = { readonly atLeast: number } | { readonly atMost: number };
 
-/** One figure of a contender against another's, taken round by round. */
+/** One figure of a contender against another's, taken pair by pair of rounds. */
 export interface Comparison {
   /** The contender that is measured up. */
   readonly of: string;
@@ -37,10 +37,10 @@ export interface Group {
   contenders(): Promise<readonly Contender[]>;
 }
 
-/** What became of a contender over all rounds. */
+/** What became of a contender over all pairs of rounds. */
 export interface Entrant {
   readonly name: string;
-  /** One a round. */
+  /** One a pair. */
   readonly samples: Sample[];
   /** Why there are none. */
   problem?: string;
@@ -48,8 +48,8 @@ export interface Entrant {
 
 /** A comparison with its figures. */
 export interface Verdict extends Comparison {
-  /** One a round; ratios, differences, or the figures themselves. */
-  readonly rounds: readonly number[];
+  /** One a pair; ratios, differences, or the figures themselves. */
+  readonly pairs: readonly number[];
   readonly spread: Spread;
   /** Whether the median reached the target; absent without one. */
   readonly reached?: boolean;
@@ -70,12 +70,12 @@ export function fill(row: Row, entrants: readonly Entrant[]): RowResult {
   });
   const figuresOf = (name: string) => shown.find((entrant) => entrant.name === name)?.figures ?? [];
   const verdicts = comparisons.flatMap((comparison) => {
-    const rounds = compare(comparison, figuresOf);
-    if (rounds.length === 0) return [];
-    const between = spread(rounds);
+    const pairs = compare(comparison, figuresOf);
+    if (pairs.length === 0) return [];
+    const between = spread(pairs);
     const { target } = comparison;
     const reached = target && holds(target, between.median);
-    return [{ ...comparison, rounds, spread: between, ...(reached !== undefined && { reached }) }];
+    return [{ ...comparison, pairs, spread: between, ...(reached !== undefined && { reached }) }];
   });
   return { ...named, entrants: shown, verdicts };
 }
@@ -84,8 +84,8 @@ function compare(comparison: Comparison, figuresOf: (name: string) => readonly n
   const figures = figuresOf(comparison.of);
   if (comparison.against === undefined) return [...figures];
   const others = figuresOf(comparison.against);
-  return figures.slice(0, others.length).map((figure, round) =>
-    comparison.by === "difference" ? figure - others[round]! : figure / others[round]!
+  return figures.slice(0, others.length).map((figure, pair) =>
+    comparison.by === "difference" ? figure - others[pair]! : figure / others[pair]!
   );
 }
 

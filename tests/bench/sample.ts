@@ -26,6 +26,25 @@ export interface Sample {
   readonly values?: Readonly<Record<string, number>>;
 }
 
+/** Two runs of one program as one: requests and times added up, values averaged. */
+export function joined(one: Sample, other: Sample): Sample {
+  const sum = (key: "userSeconds" | "systemSeconds") => {
+    const [a, b] = [one[key], other[key]];
+    return a !== undefined && b !== undefined && { [key]: a + b };
+  };
+  const mean = (name: string) => (value(name)(one) + value(name)(other)) / 2;
+  return {
+    operations: one.operations + other.operations,
+    seconds: one.seconds + other.seconds,
+    ...sum("userSeconds"),
+    ...sum("systemSeconds"),
+    failed: one.failed + other.failed,
+    ...(one.values && {
+      values: Object.fromEntries(Object.keys(one.values).map((name) => [name, mean(name)])),
+    }),
+  };
+}
+
 /** Requests per second. */
 export function perSecond(sample: Sample): number {
   return sample.operations / sample.seconds;

@@ -47,7 +47,7 @@ export function lines(row: RowResult): string[] {
   return out;
 }
 
-/** The median, and how far the rounds lie apart. */
+/** The median, and how far the pairs lie apart. */
 function range({ median, min, max }: Spread): string {
   return figure(median).padStart(9) + dim(`  ${figure(min)} - ${figure(max)}`.padEnd(RANGE_WIDTH));
 }
