@@ -8,6 +8,7 @@ import { chart } from "./chart.ts";
 import type { Contender } from "./contender.ts";
 import { machine } from "./machine.ts";
 import { HELP, parse } from "./options.ts";
+import { described, NoiseWatch } from "./noise.ts";
 import { type Running, runPair } from "./pair.ts";
 import { fill, type Group, type RowResult } from "./rows.ts";
 import { lines } from "./table.ts";
@@ -29,6 +30,7 @@ async function main(args: readonly string[]): Promise<number> {
 
   const started = performance.now();
   const sinceStart = () => (performance.now() - started) / 1000;
+  const watch = new NoiseWatch();
   const where = await machine();
   const running: Running[] = [];
   for (const group of asked) running.push(await ready(group));
@@ -38,18 +40,21 @@ async function main(args: readonly string[]): Promise<number> {
       if (pair > 0 && sinceStart() > options.budget) break;
       const which = `pair ${pair + 1} of ${options.pairs}: ${group.rows[0]!.name}`;
       await runPair(group, options.timing, (name) => progress(`${which}, ${name}`));
+      watch.look();
     }
   }
   progress("");
   const rows = running.flatMap((group) => group.rows.map((row) => fill(row, group.entrants)));
   const seconds = sinceStart();
+  const noise = watch.noise();
   report(rows, seconds);
+  console.log(described(noise));
   if (options.json !== undefined) {
     const { pairs, timing, devices, against } = options;
-    const all = { machine: where, settings: { pairs, ...timing, devices, against }, seconds, rows };
+    const all = { machine: where, noise, settings: { pairs, ...timing, devices, against }, seconds, rows };
     Deno.writeTextFileSync(options.json, JSON.stringify(all, null, 2) + "\n");
   }
-  if (options.svg !== undefined) Deno.writeTextFileSync(options.svg, chart(rows, where));
+  if (options.svg !== undefined) Deno.writeTextFileSync(options.svg, chart(rows, where, noise));
   return running.some(({ entrants, contenders }) =>
       entrants.some(({ problem }, i) => problem !== undefined && contenders[i]?.missing === undefined)
     )
@@ -91,9 +96,11 @@ async function ready(group: Group): Promise<Running> {
 
 function report(rows: readonly RowResult[], seconds: number): void {
   for (const row of rows) console.log(lines(row).join("\n") + "\n");
-  const judged = rows.flatMap(({ verdicts }) => verdicts).filter(({ reached }) => reached !== undefined);
-  const good = judged.filter(({ reached }) => reached).length;
-  console.log(`${good} of ${judged.length} targets reached, in ${Math.round(seconds)} s`);
+  const targets = rows.flatMap(({ verdicts }) => verdicts).filter(({ target }) => target !== undefined);
+  const good = targets.filter(({ reached }) => reached).length;
+  const open = targets.filter(({ reached }) => reached === undefined).length;
+  const unjudged = open === 0 ? "" : `, ${open} not judged`;
+  console.log(`${good} of ${targets.length} targets reached${unjudged}, in ${Math.round(seconds)} s`);
 }
 
 function say(text: string): number {
