@@ -59,7 +59,6 @@ export function mirroredWrites(bed: TestBed, queueDepth: number): Group {
       comparisons: [
         { of: "dmio write", against, target: { atLeast: 1.0 } },
         { of: "dmio dmIoAsyncVm", against, target: { atLeast: 0.9 } },
-        { of: "dmio write, aligned memory", against, target: { atLeast: 0.9 } },
         { of: "dmio write, memory that is copied", against },
       ],
     }],
@@ -68,7 +67,6 @@ export function mirroredWrites(bed: TestBed, queueDepth: number): Group {
       return [
         write("dmio write", devices, { queueDepth }),
         writeByCallback("dmio dmIoAsyncVm", { devices, queueDepth }),
-        write("dmio write, aligned memory", devices, { queueDepth, memory: "shared" }),
         write("dmio write, memory that is copied", devices, { queueDepth, memory: "ordinary" }),
         mirror(() => bed.program("mirror"), { devices, queueDepth, bytes: BLOCK }, await bed.missing("cc")),
       ];

@@ -5,7 +5,6 @@
  */
 import type { Timing } from "../sample.ts";
 import { load, type Loads } from "./library.ts";
-import { alignedShared } from "./memory.ts";
 import { Meter } from "./meter.ts";
 import { Places } from "./places.ts";
 
@@ -18,8 +17,8 @@ export interface MirroredWrite extends Timing, Loads {
   /** Bytes a region. */
   readonly bytes: number;
   readonly order: "random" | "sequential";
-  /** The pool's pages; an aligned `SharedArrayBuffer`; an ordinary `Uint8Array`, which is copied. */
-  readonly memory: "pool" | "shared" | "ordinary";
+  /** The pool's pages; an ordinary `Uint8Array`, which is copied. */
+  readonly memory: "pool" | "ordinary";
 }
 
 if (import.meta.main) {
@@ -35,10 +34,7 @@ if (import.meta.main) {
   const places = new Places(devices, work);
   const meter = new Meter(work);
 
-  const memory = (): Uint8Array => {
-    if (work.memory === "shared") return alignedShared(work.bytes);
-    return work.memory === "pool" ? io.pool.alloc(pages) : new Uint8Array(work.bytes);
-  };
+  const memory = () => work.memory === "pool" ? io.pool.alloc(pages) : new Uint8Array(work.bytes);
   const writer = async (_: unknown, index: number) => {
     const data = memory().fill(index);
     const regions = places.regions();
