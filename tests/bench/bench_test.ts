@@ -5,6 +5,7 @@ import { chart } from "./chart.ts";
 import type { Contender } from "./contender.ts";
 import { cpuTicks } from "./noise.ts";
 import { runPair } from "./pair.ts";
+import { pinnedCpu, run as runProgram } from "./program.ts";
 import { type Entrant, fill, type Row, WIDEST_SPREAD } from "./rows.ts";
 import { perSecond, type Sample } from "./sample.ts";
 import { median, percentile } from "./statistics.ts";
@@ -202,6 +203,24 @@ Deno.test("a device that is to keep its data is not written to", async () => {
   assertEquals(code, 0);
   assertStringIncludes(stdout, "takes --overwrite");
   assertEquals(Deno.readFileSync(path), bytes);
+});
+
+Deno.test("a device that is to be written and given twice is refused before anything runs", async () => {
+  await using scratch = await Scratch.create();
+  const path = scratch.join("device");
+  Deno.writeFileSync(path, new Uint8Array(4096));
+  const args = ["--overwrite", "--device", path, "--device", path];
+  const { code, stderr } = await run([Deno.execPath(), "run", "-A", main, ...args]);
+  assertEquals(code, 2);
+  assertStringIncludes(stderr, "given twice");
+});
+
+Deno.test("a pinned program stays on the last of the CPUs that it may use", async () => {
+  assertEquals(pinnedCpu("Cpus_allowed:\tff\nCpus_allowed_list:\t0-2,5-7\n"), "7");
+  assertEquals(pinnedCpu("Cpus_allowed_list:\t3\n"), "3");
+  const options = { signal: AbortSignal.timeout(60_000), pinned: true };
+  const { stdout } = await runProgram("cat", ["/proc/self/status"], options);
+  assertStringIncludes(stdout, `Cpus_allowed_list:\t${pinnedCpu()}\n`);
 });
 
 Deno.test("a name that no row has is refused", async () => {

@@ -19,6 +19,8 @@ const OWN = new URL("../../mod.ts", import.meta.url).href;
 export interface How {
   /** URL of another checkout's mod.ts, to be run instead of this one's. */
   readonly library?: string;
+  /** Whether it stays on one CPU, as its peer does. */
+  readonly pinned?: boolean;
   /** Options of Deno. */
   readonly flags?: readonly string[];
 }
@@ -28,13 +30,13 @@ export function library<Work extends Loads>(
   name: string,
   file: string,
   work: Omit<Work, keyof (Timing & Loads)>,
-  { library = OWN, flags = [] }: How = {},
+  { library = OWN, pinned = false, flags = [] }: How = {},
 ): Contender {
   return {
     name,
     async run(timing, signal) {
       const args = denoArgs(`workloads/${file}`, { ...work, library, ...timing }, ...flags);
-      return lastLine((await run(Deno.execPath(), args, { signal })).stdout);
+      return lastLine((await run(Deno.execPath(), args, { signal, pinned })).stdout);
     },
   };
 }

@@ -43,16 +43,20 @@ export function versus(bed: TestBed, directory: string): Group[] {
     },
   });
   return [
-    group(rate("readsync-qd1", "4 KiB random reads, direct, readSync", "reads"), async () => {
+    group(rate("readsync-qd1", "4 KiB random reads, direct, readSync, on one CPU", "reads"), async () => {
       const path = await bed.device();
-      return (name, how) => read(name, path, 1, { call: "readSync" }, how);
+      return (name, how) => read(name, path, 1, { call: "readSync" }, { ...how, pinned: true });
     }),
     ...[1, 64].map((queueDepth) =>
       group(
-        rate(`read-qd${queueDepth}`, `4 KiB random reads, direct, ${queueDepth} at a time`, "reads"),
+        rate(
+          `read-qd${queueDepth}`,
+          `4 KiB random reads, direct, ${queueDepth} at a time${queueDepth === 1 ? ", on one CPU" : ""}`,
+          "reads",
+        ),
         async () => {
           const path = await bed.device();
-          return (name, how) => read(name, path, queueDepth, {}, how);
+          return (name, how) => read(name, path, queueDepth, {}, { ...how, pinned: queueDepth === 1 });
         },
       )
     ),
