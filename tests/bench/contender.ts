@@ -1,5 +1,6 @@
 import { denoArgs, run } from "./program.ts";
 import type { Sample, Timing } from "./sample.ts";
+import type { Loads } from "./workloads/library.ts";
 
 /** One program on a row's work: the library in one of its forms, or a peer. */
 export interface Contender {
@@ -11,17 +12,31 @@ export interface Contender {
   run(timing: Timing, signal: AbortSignal): Promise<Sample>;
 }
 
+/** The library of this checkout. */
+const OWN = new URL("../../mod.ts", import.meta.url).href;
+
+/** How a program of workloads/ is run. */
+export interface How {
+  /** URL of another checkout's mod.ts, to be run instead of this one's. */
+  readonly library?: string;
+  /** Whether it stays on one CPU, as its peer does. */
+  readonly pinned?: boolean;
+  /** Options of Deno. */
+  readonly flags?: readonly string[];
+}
+
 /** The library: a program of workloads/, with its work as the one argument. */
-export function library<Work extends object>(
+export function library<Work extends Loads>(
   name: string,
   file: string,
-  work: Omit<Work, keyof Timing>,
+  work: Omit<Work, keyof (Timing & Loads)>,
+  { library = OWN, pinned = false, flags = [] }: How = {},
 ): Contender {
   return {
     name,
     async run(timing, signal) {
-      const args = denoArgs(`workloads/${file}`, { ...work, ...timing });
-      return lastLine((await run(Deno.execPath(), args, { signal })).stdout);
+      const args = denoArgs(`workloads/${file}`, { ...work, library, ...timing }, ...flags);
+      return lastLine((await run(Deno.execPath(), args, { signal, pinned })).stdout);
     },
   };
 }

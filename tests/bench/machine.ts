@@ -7,7 +7,6 @@ export interface Machine {
   readonly cpu: string;
   readonly cores: number;
   readonly memoryGiB: number;
-  readonly loadAverage: readonly number[];
   /** Of what took part; `null` when it is not there. */
   readonly versions: Readonly<Record<string, string | null>>;
 }
@@ -22,7 +21,6 @@ export async function machine(): Promise<Machine> {
     cpu,
     cores: navigator.hardwareConcurrency,
     memoryGiB: Math.round(Deno.systemMemoryInfo().total / 2 ** 30),
-    loadAverage: Deno.loadavg(),
     versions: {
       dmio: version,
       deno: Deno.version.deno,

@@ -7,54 +7,54 @@ import { setColorEnabled } from "@std/fmt/colors";
 import { chart } from "./chart.ts";
 import type { Contender } from "./contender.ts";
 import { machine } from "./machine.ts";
-import { HELP, type Options, parse } from "./options.ts";
-import { type Entrant, fill, type Group, type Row, type RowResult } from "./rows.ts";
-import type { Timing } from "./sample.ts";
+import { HELP, parse } from "./options.ts";
+import { described, NoiseWatch } from "./noise.ts";
+import { type Running, runPair } from "./pair.ts";
+import { fill, type Group, type RowResult } from "./rows.ts";
 import { lines } from "./table.ts";
 import { TestBed, Unavailable } from "./test_bed.ts";
+import { versus } from "./work/against.ts";
 import { groups } from "./work/groups.ts";
-
-/** Seconds that a program may take beyond the time it was given before it is ended. */
-const PATIENCE = 60;
-
-/** A group with the rows that were asked for. */
-interface Running {
-  readonly rows: readonly Row[];
-  readonly contenders: readonly Contender[];
-  readonly entrants: Entrant[];
-}
 
 async function main(args: readonly string[]): Promise<number> {
   const options = parse(args);
   setColorEnabled(Deno.stdout.isTerminal());
   if (options.help) return say(HELP.trimEnd());
   await using bed = new TestBed(options);
-  const asked = chosen(groups(bed), options.only);
+  const asked = chosen(
+    options.against === undefined ? groups(bed) : versus(bed, options.against),
+    options.only,
+  );
   if (options.list) return say(asked.flatMap(({ rows }) => rows.map(({ name }) => name)).join("\n"));
   if (asked.length === 0) throw new RangeError(`--only ${options.only}: no row has such a name, see --list`);
 
   const started = performance.now();
   const sinceStart = () => (performance.now() - started) / 1000;
+  const watch = new NoiseWatch();
   const where = await machine();
   const running: Running[] = [];
   for (const group of asked) running.push(await ready(group));
-  for (let round = 0; round < options.rounds; round++) {
+  for (let pair = 0; pair < options.pairs; pair++) {
     for (const group of running) {
-      // A first round is always whole, so that every program has a figure.
-      if (round > 0 && sinceStart() > options.budget) break;
-      await runRound(group, round, options);
+      // The first pair is always whole, so that every program has a figure.
+      if (pair > 0 && sinceStart() > options.budget) break;
+      const which = `pair ${pair + 1} of ${options.pairs}: ${group.rows[0]!.name}`;
+      await runPair(group, options.timing, (name) => progress(`${which}, ${name}`));
+      watch.look();
     }
   }
   progress("");
   const rows = running.flatMap((group) => group.rows.map((row) => fill(row, group.entrants)));
   const seconds = sinceStart();
+  const noise = watch.noise();
   report(rows, seconds);
+  console.log(described(noise));
   if (options.json !== undefined) {
-    const { rounds, timing, devices } = options;
-    const all = { machine: where, settings: { rounds, ...timing, devices }, seconds, rows };
+    const { pairs, timing, devices, against } = options;
+    const all = { machine: where, noise, settings: { pairs, ...timing, devices, against }, seconds, rows };
     Deno.writeTextFileSync(options.json, JSON.stringify(all, null, 2) + "\n");
   }
-  if (options.svg !== undefined) Deno.writeTextFileSync(options.svg, chart(rows, where));
+  if (options.svg !== undefined) Deno.writeTextFileSync(options.svg, chart(rows, where, noise));
   return running.some(({ entrants, contenders }) =>
       entrants.some(({ problem }, i) => problem !== undefined && contenders[i]?.missing === undefined)
     )
@@ -94,39 +94,13 @@ async function ready(group: Group): Promise<Running> {
   }
 }
 
-/** Each contender once; the other way round in every second round, so that no one is always first. */
-async function runRound(
-  { rows, contenders, entrants }: Running,
-  round: number,
-  options: Options,
-): Promise<void> {
-  const order = contenders.map((_, i) => round % 2 === 0 ? i : contenders.length - 1 - i);
-  for (const i of order) {
-    const contender = contenders[i]!;
-    const entrant = entrants[i]!;
-    if (entrant.problem !== undefined) continue;
-    progress(`round ${round + 1} of ${options.rounds}: ${rows[0]!.name}, ${contender.name}`);
-    await runOnce(contender, entrant, options.timing);
-  }
-}
-
-/** A contender that fails keeps what it has, says why, and is not run again. */
-async function runOnce(contender: Contender, entrant: Entrant, timing: Timing): Promise<void> {
-  const patience = AbortSignal.timeout((timing.warmUp + timing.seconds + PATIENCE) * 1000);
-  try {
-    const sample = await contender.run(timing, patience);
-    if (sample.failed > 0) entrant.problem = `${sample.failed} requests failed`;
-    else entrant.samples.push(sample);
-  } catch (error) {
-    entrant.problem = patience.aborted ? "it did not end in time" : (error as Error).message;
-  }
-}
-
 function report(rows: readonly RowResult[], seconds: number): void {
   for (const row of rows) console.log(lines(row).join("\n") + "\n");
-  const judged = rows.flatMap(({ verdicts }) => verdicts).filter(({ reached }) => reached !== undefined);
-  const good = judged.filter(({ reached }) => reached).length;
-  console.log(`${good} of ${judged.length} targets reached, in ${Math.round(seconds)} s`);
+  const targets = rows.flatMap(({ verdicts }) => verdicts).filter(({ target }) => target !== undefined);
+  const good = targets.filter(({ reached }) => reached).length;
+  const open = targets.filter(({ reached }) => reached === undefined).length;
+  const unjudged = open === 0 ? "" : `, ${open} not judged`;
+  console.log(`${good} of ${targets.length} targets reached${unjudged}, in ${Math.round(seconds)} s`);
 }
 
 function say(text: string): number {
@@ -135,7 +109,7 @@ function say(text: string): number {
 }
 
 /** One line that is written over, where someone watches. */
-function progress(text: string): void {
+export function progress(text: string): void {
   if (!Deno.stderr.isTerminal()) return;
   Deno.stderr.writeSync(new TextEncoder().encode(`\r\x1b[K${text}`));
 }

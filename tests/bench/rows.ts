@@ -1,11 +1,11 @@
 import type { Contender } from "./contender.ts";
-import { type Sample, value } from "./sample.ts";
-import { type Spread, spread } from "./statistics.ts";
+import { type Sample, systemMicroseconds, userMicroseconds, value } from "./sample.ts";
+import { median, type Spread, spread } from "./statistics.ts";
 
 /** What a comparison is to reach: a bound, on the good side. */
 export type Target = { readonly atLeast: number } | { readonly atMost: number };
 
-/** One figure of a contender against another's, taken round by round. */
+/** One figure of a contender against another's, taken pair by pair of rounds. */
 export interface Comparison {
   /** The contender that is measured up. */
   readonly of: string;
@@ -37,27 +37,47 @@ export interface Group {
   contenders(): Promise<readonly Contender[]>;
 }
 
-/** What became of a contender over all rounds. */
+/** What became of a contender over all pairs of rounds. */
 export interface Entrant {
   readonly name: string;
-  /** One a round. */
+  /** One a pair. */
   readonly samples: Sample[];
   /** Why there are none. */
   problem?: string;
 }
 
+/**
+ * How far the ratios of the pairs may lie apart, (max - min) / median: beyond it the machine was too busy with
+ * something else for the median to mean anything.
+ */
+export const WIDEST_SPREAD = 0.3;
+
+/** Why a comparison cannot be judged. */
+export type Doubt = "one pair alone" | "too wide a spread";
+
 /** A comparison with its figures. */
 export interface Verdict extends Comparison {
-  /** One a round; ratios, differences, or the figures themselves. */
-  readonly rounds: readonly number[];
+  /** One a pair; ratios, differences, or the figures themselves. */
+  readonly pairs: readonly number[];
   readonly spread: Spread;
-  /** Whether the median reached the target; absent without one. */
+  /** Why its target is not judged. A difference or a figure for itself may spread as it likes below its bound. */
+  readonly doubt?: Doubt;
+  /** Whether the median reached the target; absent without one, and in doubt. */
   readonly reached?: boolean;
+}
+
+/** A contender with its figures of a row. */
+export interface Shown extends Entrant {
+  /** One a pair. */
+  readonly figures: readonly number[];
+  readonly spread?: Spread;
+  /** Medians of the CPU microseconds of a request; absent where the program cannot say. */
+  readonly cpu?: { readonly user: number; readonly system: number };
 }
 
 /** A row with its figures. */
 export interface RowResult extends Omit<Row, "comparisons" | "figure" | "shows"> {
-  readonly entrants: readonly (Entrant & { readonly figures: readonly number[]; readonly spread?: Spread })[];
+  readonly entrants: readonly Shown[];
   readonly verdicts: readonly Verdict[];
 }
 
@@ -66,27 +86,44 @@ export function fill(row: Row, entrants: readonly Entrant[]): RowResult {
   const { comparisons, figure, shows, ...named } = row;
   const shown = entrants.filter(({ name }) => shows?.includes(name) ?? true).map((entrant) => {
     const figures = entrant.samples.map(figure).filter((n) => !Number.isNaN(n));
-    return { ...entrant, figures, ...(figures.length > 0 && { spread: spread(figures) }) };
+    return { ...entrant, figures, ...(figures.length > 0 && { spread: spread(figures) }), ...cpuOf(entrant) };
   });
   const figuresOf = (name: string) => shown.find((entrant) => entrant.name === name)?.figures ?? [];
   const verdicts = comparisons.flatMap((comparison) => {
-    const rounds = compare(comparison, figuresOf);
-    if (rounds.length === 0) return [];
-    const between = spread(rounds);
+    const pairs = compare(comparison, figuresOf);
+    if (pairs.length === 0) return [];
+    const between = spread(pairs);
     const { target } = comparison;
-    const reached = target && holds(target, between.median);
-    return [{ ...comparison, rounds, spread: between, ...(reached !== undefined && { reached }) }];
+    const doubt = doubtOf(comparison, pairs.length, between);
+    const judged = target && doubt === undefined && { reached: holds(target, between.median) };
+    return [{ ...comparison, pairs, spread: between, ...(doubt && { doubt }), ...judged }];
   });
   return { ...named, entrants: shown, verdicts };
+}
+
+function cpuOf({ samples }: Entrant): Pick<Shown, "cpu"> {
+  const [user, system] = [userMicroseconds, systemMicroseconds].map((of) => median(samples.map(of)));
+  return Number.isNaN(user! + system!) ? {} : { cpu: { user: user!, system: system! } };
 }
 
 function compare(comparison: Comparison, figuresOf: (name: string) => readonly number[]): number[] {
   const figures = figuresOf(comparison.of);
   if (comparison.against === undefined) return [...figures];
   const others = figuresOf(comparison.against);
-  return figures.slice(0, others.length).map((figure, round) =>
-    comparison.by === "difference" ? figure - others[round]! : figure / others[round]!
+  return figures.slice(0, others.length).map((figure, pair) =>
+    comparison.by === "difference" ? figure - others[pair]! : figure / others[pair]!
   );
+}
+
+function doubtOf(
+  { against, by }: Comparison,
+  pairs: number,
+  { median, min, max }: Spread,
+): Doubt | undefined {
+  if (against === undefined || by === "difference") return undefined;
+  if (pairs === 1) return "one pair alone";
+  // A median of 0 or NaN is no ratio to judge either.
+  return (max - min) / median <= WIDEST_SPREAD ? undefined : "too wide a spread";
 }
 
 function holds(target: Target, reached: number): boolean {

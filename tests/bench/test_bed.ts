@@ -27,7 +27,7 @@ export class TestBed implements AsyncDisposable {
   readonly #stack = new AsyncDisposableStack();
   readonly #made = new Map<string, Promise<unknown>>();
 
-  /** @throws {RangeError} When a device that the user gave is not there, or is to be written and mounted. */
+  /** @throws {RangeError} When a device that the user gave is not there, or is to be written and is mounted or given twice. */
   constructor(given: Given) {
     const mounts = Deno.readTextFileSync("/proc/self/mounts").split("\n");
     for (const path of given.devices) {
@@ -38,6 +38,11 @@ export class TestBed implements AsyncDisposable {
       }
       // A partition's name begins with its disk's.
       const mounted = mounts.find((mount) => mount.startsWith(path));
+      if (given.overwrite && given.devices.filter((other) => other === path).length > 1) {
+        throw new RangeError(
+          `--device ${path}: it is given twice, and a device is written to by one opening alone`,
+        );
+      }
       if (given.overwrite && mounted) throw new RangeError(`--device ${path}: it is mounted: ${mounted}`);
     }
     this.#given = given;

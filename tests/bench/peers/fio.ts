@@ -8,6 +8,8 @@ export interface FioWork {
   readonly rw: "randread" | "write";
   readonly bytes: number;
   readonly queueDepth: number;
+  /** Whether it stays on one CPU. */
+  readonly pinned?: boolean;
 }
 
 /** What fio does for speed: memory and files registered once, and one system call for many requests. */
@@ -22,7 +24,12 @@ function batched(queueDepth: number): string[] {
 }
 
 /** fio with io_uring and direct I/O, with its default flags or with all it has for speed. */
-export function fio(name: string, flags: "default" | "batched", work: FioWork, missing?: string): Contender {
+export function fio(
+  name: string,
+  flags: "default" | "batched",
+  work: FioWork,
+  missing?: string,
+): Contender {
   const args = [
     `--name=${work.rw}`,
     `--filename=${work.devices.join(":")}`,
@@ -45,7 +52,7 @@ export function fio(name: string, flags: "default" | "batched", work: FioWork, m
     async run({ warmUp, seconds }, signal) {
       const milliseconds = (s: number) => `${Math.round(s * 1000)}ms`;
       const time = [`--runtime=${milliseconds(seconds)}`, `--ramp_time=${milliseconds(warmUp)}`];
-      const { stdout } = await run("fio", [...args, ...time], { signal });
+      const { stdout } = await run("fio", [...args, ...time], { signal, pinned: work.pinned ?? false });
       return sampleOf(stdout, work.rw === "write" ? "write" : "read");
     },
   };
@@ -57,7 +64,8 @@ function sampleOf(stdout: string, direction: "read" | "write"): Sample {
   return {
     operations: done.total_ios,
     seconds: done.runtime / 1000,
-    cpuSeconds: (job.usr_cpu + job.sys_cpu) / 100 * job.job_runtime / 1000,
+    userSeconds: job.usr_cpu / 100 * job.job_runtime / 1000,
+    systemSeconds: job.sys_cpu / 100 * job.job_runtime / 1000,
     failed: job.error === 0 ? 0 : 1,
   };
 }

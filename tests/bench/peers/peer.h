@@ -27,11 +27,15 @@ static double now(void)
 	return t.tv_sec + t.tv_nsec * 1e-9;
 }
 
-static double cpu_seconds(void)
+struct cpu {
+	double user, system;
+};
+
+static struct cpu cpu_seconds(void)
 {
 	struct rusage u;
 	getrusage(RUSAGE_SELF, &u);
-	return u.ru_utime.tv_sec + u.ru_stime.tv_sec + (u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6;
+	return (struct cpu){ u.ru_utime.tv_sec + u.ru_utime.tv_usec * 1e-6, u.ru_stime.tv_sec + u.ru_stime.tv_usec * 1e-6 };
 }
 
 static uint64_t random_block(void)
@@ -56,11 +60,13 @@ static int measure(void (*turn)(void), double warm_up, double seconds)
 {
 	run_for(turn, warm_up);
 	uint64_t operations_before = operations;
-	double cpu_before = cpu_seconds(), before = now();
+	struct cpu cpu_before = cpu_seconds();
+	double before = now();
 	run_for(turn, seconds);
-	double took = now() - before, cpu = cpu_seconds() - cpu_before;
+	double took = now() - before;
+	struct cpu cpu = cpu_seconds();
 
-	printf("{\"operations\":%" PRIu64 ",\"seconds\":%.6f,\"cpuSeconds\":%.6f,\"failed\":%" PRIu64 "}\n",
-	       operations - operations_before, took, cpu, failed);
+	printf("{\"operations\":%" PRIu64 ",\"seconds\":%.6f,\"userSeconds\":%.6f,\"systemSeconds\":%.6f,\"failed\":%" PRIu64 "}\n",
+	       operations - operations_before, took, cpu.user - cpu_before.user, cpu.system - cpu_before.system, failed);
 	return 0;
 }

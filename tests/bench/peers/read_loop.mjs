@@ -7,10 +7,6 @@ const work = JSON.parse(process.argv[2]);
 const BYTES = 4096;
 const fd = fs.openSync(work.path, "r");
 const blocks = Math.floor(fs.fstatSync(fd).size / BYTES);
-const cpuSeconds = () => {
-  const { user, system } = process.cpuUsage();
-  return (user + system) / 1e6;
-};
 
 const warmUntil = performance.now() + work.warmUp * 1000;
 let operations = 0, failed = 0, running = true, from, sample;
@@ -19,13 +15,15 @@ let reading = work.queueDepth;
 function look() {
   const time = performance.now();
   if (from === undefined) {
-    if (time >= warmUntil) from = { operations, time, cpu: cpuSeconds() };
+    if (time >= warmUntil) from = { operations, time, cpu: process.cpuUsage() };
   } else if (time >= from.time + work.seconds * 1000) {
+    const { user, system } = process.cpuUsage(from.cpu);
     running = false;
     sample = {
       operations: operations - from.operations,
       seconds: (time - from.time) / 1000,
-      cpuSeconds: cpuSeconds() - from.cpu,
+      userSeconds: user / 1e6,
+      systemSeconds: system / 1e6,
     };
   }
 }

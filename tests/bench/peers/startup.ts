@@ -2,7 +2,7 @@ import type { Contender } from "../contender.ts";
 import { run } from "../program.ts";
 import { median } from "../statistics.ts";
 
-/** Starts of the program in one round; its sample is their median. */
+/** Starts of the program in one run; its sample is their median. */
 const STARTS = 9;
 
 /** From the start of a process to its end, in milliseconds, as `values.milliseconds`. */

@@ -3,16 +3,21 @@
  *
  * @module
  */
-import { lastLine } from "../contender.ts";
+import { type Contender, type How, library } from "../contender.ts";
 import { responsiveness } from "../peers/echo_client.ts";
 import { emptyDeno, firstRead } from "../peers/startup.ts";
-import { denoArgs, run } from "../program.ts";
 import { bounded, type Group } from "../rows.ts";
 import { value } from "../sample.ts";
 import type { TestBed } from "../test_bed.ts";
+import type { Heap } from "../workloads/heap.ts";
 
 /** A young generation (MiB) for all that the program allocates between two collections of its own. */
 const HEAP_FLAGS = "--v8-flags=--expose-gc,--min-semi-space-size=512,--max-semi-space-size=512";
+
+/** The library on requests whose heap is measured. */
+export function heapOf(name: string, devices: readonly string[], how: How = {}): Contender {
+  return library<Heap>(name, "heap.ts", { devices }, { ...how, flags: [HEAP_FLAGS] });
+}
 
 /** Bytes that a request leaves to the garbage collector. */
 export function heap(bed: TestBed): Group {
@@ -29,14 +34,7 @@ export function heap(bed: TestBed): Group {
       }),
     ],
     async contenders() {
-      const work = { devices: await bed.writableDevices(3) };
-      return [{
-        name: of,
-        async run(_timing, signal) {
-          const args = denoArgs("workloads/heap.ts", work, HEAP_FLAGS);
-          return lastLine((await run(Deno.execPath(), args, { signal })).stdout);
-        },
-      }];
+      return [heapOf(of, await bed.writableDevices(3))];
     },
   };
 }

@@ -3,24 +3,31 @@
  *
  * @module
  */
-import { type Contender, library } from "../contender.ts";
+import { type Contender, type How, library } from "../contender.ts";
 import { fsFile, missingNode, node, nodeFsInDeno } from "../peers/files.ts";
 import { polledReads } from "../peers/c.ts";
 import { fio, type FioWork } from "../peers/fio.ts";
 import type { Group } from "../rows.ts";
 import { corePercent, cpuPerMillion, perSecond } from "../sample.ts";
-import type { TestBed } from "../test_bed.ts";
+import { type TestBed, Unavailable } from "../test_bed.ts";
 import type { RandomRead } from "../workloads/random_read.ts";
 
 const BLOCK = 4096;
 
-function read(name: string, path: string, queueDepth: number, options: Partial<RandomRead> = {}): Contender {
+/** The library on random reads. */
+export function read(
+  name: string,
+  path: string,
+  queueDepth: number,
+  options: Partial<RandomRead> = {},
+  how: How = {},
+): Contender {
   const work = { path, queueDepth, direct: true, poll: true, call: "read" as const, ...options };
-  return library<RandomRead>(name, "random_read.ts", work);
+  return library<RandomRead>(name, "random_read.ts", work, how);
 }
 
-function readFio(path: string, queueDepth: number, missing?: string): Contender[] {
-  const work: FioWork = { devices: [path], rw: "randread", bytes: BLOCK, queueDepth };
+function readFio(path: string, queueDepth: number, missing?: string, pinned = false): Contender[] {
+  const work: FioWork = { devices: [path], rw: "randread", bytes: BLOCK, queueDepth, pinned };
   return [fio("fio, batched", "batched", work, missing), fio("fio, default flags", "default", work, missing)];
 }
 
@@ -31,12 +38,15 @@ async function limit(bed: TestBed, path: string, queueDepth: number, direct: boo
   return polledReads(LIMIT, () => bed.program("read"), { path, direct, queueDepth }, await bed.missing("cc"));
 }
 
-/** One read at a time, blocking and not. */
+/**
+ * One read at a time, blocking and not. Each program stays on the same CPU: where one call at a time is made,
+ * the scheduler's choice to move the caller or not weighs more than what the caller does.
+ */
 export function readOne(bed: TestBed): Group {
   return {
     rows: [{
       name: "read-qd1",
-      title: "4 KiB random reads, direct, one at a time",
+      title: "4 KiB random reads, direct, one at a time, on one CPU",
       unit: "reads/s",
       better: "more",
       figure: perSecond,
@@ -47,11 +57,14 @@ export function readOne(bed: TestBed): Group {
       ],
     }],
     async contenders() {
+      const without = await bed.missing("taskset");
+      if (without !== undefined) throw new Unavailable(without);
       const path = await bed.device();
+      const how = { pinned: true };
       return [
-        read("dmio readSync", path, 1, { call: "readSync" }),
-        read("dmio read", path, 1),
-        ...readFio(path, 1, await bed.missing("fio")),
+        read("dmio readSync", path, 1, { call: "readSync" }, how),
+        read("dmio read", path, 1, {}, how),
+        ...readFio(path, 1, await bed.missing("fio"), how.pinned),
       ];
     },
   };

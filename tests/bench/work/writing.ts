@@ -3,21 +3,28 @@
  *
  * @module
  */
-import { type Contender, library } from "../contender.ts";
+import { type Contender, type How, library } from "../contender.ts";
 import { dd } from "../peers/dd.ts";
 import { fio, type FioWork } from "../peers/fio.ts";
 import { mirror } from "../peers/c.ts";
 import type { Group } from "../rows.ts";
-import { perSecond, type Sample } from "../sample.ts";
+import { perSecond, type Sample, type Timing } from "../sample.ts";
 import type { TestBed } from "../test_bed.ts";
 import type { DmIoWrite } from "../workloads/dm_io_write.ts";
+import type { Loads } from "../workloads/library.ts";
 import type { MirroredWrite } from "../workloads/mirrored_write.ts";
 
 const BLOCK = 4096;
 const MIB = 1 << 20;
 const THREE = 3;
 
-function write(name: string, devices: readonly string[], options: Partial<MirroredWrite>): Contender {
+/** The library on writes to several devices. */
+export function write(
+  name: string,
+  devices: readonly string[],
+  options: Partial<MirroredWrite>,
+  how: How = {},
+): Contender {
   const work = {
     devices,
     queueDepth: 32,
@@ -27,7 +34,16 @@ function write(name: string, devices: readonly string[], options: Partial<Mirror
     memory: "pool" as const,
     ...options,
   };
-  return library<MirroredWrite>(name, "mirrored_write.ts", work);
+  return library<MirroredWrite>(name, "mirrored_write.ts", work, how);
+}
+
+/** The library by the kernel's own function. */
+export function writeByCallback(
+  name: string,
+  work: Omit<DmIoWrite, keyof (Timing & Loads)>,
+  how: How = {},
+): Contender {
+  return library<DmIoWrite>(name, "dm_io_write.ts", work, how);
 }
 
 /** Small writes to a random place of each device. */
@@ -43,7 +59,6 @@ export function mirroredWrites(bed: TestBed, queueDepth: number): Group {
       comparisons: [
         { of: "dmio write", against, target: { atLeast: 1.0 } },
         { of: "dmio dmIoAsyncVm", against, target: { atLeast: 0.9 } },
-        { of: "dmio write, aligned memory", against, target: { atLeast: 0.9 } },
         { of: "dmio write, memory that is copied", against },
       ],
     }],
@@ -51,8 +66,7 @@ export function mirroredWrites(bed: TestBed, queueDepth: number): Group {
       const devices = await bed.writableDevices(THREE);
       return [
         write("dmio write", devices, { queueDepth }),
-        library<DmIoWrite>("dmio dmIoAsyncVm", "dm_io_write.ts", { devices, queueDepth }),
-        write("dmio write, aligned memory", devices, { queueDepth, memory: "shared" }),
+        writeByCallback("dmio dmIoAsyncVm", { devices, queueDepth }),
         write("dmio write, memory that is copied", devices, { queueDepth, memory: "ordinary" }),
         mirror(() => bed.program("mirror"), { devices, queueDepth, bytes: BLOCK }, await bed.missing("cc")),
       ];

@@ -3,21 +3,14 @@
  *
  * @module
  */
-import {
-  BlockDevice,
-  dmIoAsyncVm,
-  dmIoClient,
-  dmIoGet,
-  dmIoPut,
-  type IoRegion,
-  WRITE,
-} from "../../../mod.ts";
+import type { IoRegion } from "../../../mod.ts";
 import type { Timing } from "../sample.ts";
+import { load, type Loads } from "./library.ts";
 import { Meter } from "./meter.ts";
 import { Places } from "./places.ts";
 
 /** The work, as the program's one argument. */
-export interface DmIoWrite extends Timing {
+export interface DmIoWrite extends Timing, Loads {
   readonly devices: readonly string[];
   readonly queueDepth: number;
 }
@@ -29,6 +22,7 @@ interface Slot {
 
 if (import.meta.main) {
   const work: DmIoWrite = JSON.parse(Deno.args[0]!);
+  const { BlockDevice, dmIoAsyncVm, dmIoClient, dmIoGet, dmIoPut, WRITE } = await load(work);
   const devices = work.devices.map((path) => BlockDevice.open(path, { write: true, direct: true }));
   const places = new Places(devices, { regions: devices.length, bytes: 4096, order: "random" });
   const meter = new Meter(work);

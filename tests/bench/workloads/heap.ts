@@ -6,11 +6,11 @@
  * @module
  */
 import process from "node:process";
-import { BlockDevice, IoClient } from "../../../mod.ts";
 import { median } from "../statistics.ts";
+import { load, type Loads } from "./library.ts";
 
 /** The work, as the program's one argument. */
-export interface Heap {
+export interface Heap extends Loads {
   readonly devices: readonly string[];
 }
 
@@ -41,6 +41,7 @@ async function bytesPerRequest(request: (slot: number) => Promise<{ errorBits: b
 
 if (import.meta.main) {
   const work: Heap = JSON.parse(Deno.args[0]!);
+  const { BlockDevice, IoClient } = await load(work);
   await using io = new IoClient({ pages: QUEUE_DEPTH, queueDepth: QUEUE_DEPTH * work.devices.length });
   const devices = work.devices.map((path) => BlockDevice.open(path, { write: true, direct: true }));
   const pages = Array.from({ length: QUEUE_DEPTH }, () => io.pool.alloc(1));

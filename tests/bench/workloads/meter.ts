@@ -9,7 +9,7 @@ export class Meter {
   #operations = 0;
   #failed = 0;
   #running = true;
-  #from: { operations: number; time: number; cpu: number } | undefined;
+  #from: { operations: number; time: number; cpu: CpuSeconds } | undefined;
   #sample: Sample | undefined;
   readonly #warmUntil: number;
   readonly #milliseconds: number;
@@ -41,15 +41,18 @@ export class Meter {
       this.#sample = {
         operations: this.#operations - this.#from.operations,
         seconds: (time - this.#from.time) / 1000,
-        cpuSeconds: cpuSeconds() - this.#from.cpu,
+        ...cpuSeconds(this.#from.cpu),
         failed: 0,
       };
     }
   }
 }
 
-/** User and system CPU seconds of this process, all its threads. */
-export function cpuSeconds(): number {
+/** CPU time of this process, all its threads. */
+export type CpuSeconds = Required<Pick<Sample, "userSeconds" | "systemSeconds">>;
+
+/** The CPU time since the process started, or since an earlier answer. */
+export function cpuSeconds(since: CpuSeconds = { userSeconds: 0, systemSeconds: 0 }): CpuSeconds {
   const { user, system } = process.cpuUsage();
-  return (user + system) / 1e6;
+  return { userSeconds: user / 1e6 - since.userSeconds, systemSeconds: system / 1e6 - since.systemSeconds };
 }

@@ -3,14 +3,13 @@
  *
  * @module
  */
-import { BlockDevice, IoClient } from "../../../mod.ts";
 import type { Timing } from "../sample.ts";
-import { alignedShared } from "./memory.ts";
+import { load, type Loads } from "./library.ts";
 import { Meter } from "./meter.ts";
 import { Places } from "./places.ts";
 
 /** The work, as the program's one argument. */
-export interface MirroredWrite extends Timing {
+export interface MirroredWrite extends Timing, Loads {
   readonly devices: readonly string[];
   readonly queueDepth: number;
   /** Regions a request, at most 64. */
@@ -18,12 +17,13 @@ export interface MirroredWrite extends Timing {
   /** Bytes a region. */
   readonly bytes: number;
   readonly order: "random" | "sequential";
-  /** The pool's pages; an aligned `SharedArrayBuffer`; an ordinary `Uint8Array`, which is copied. */
-  readonly memory: "pool" | "shared" | "ordinary";
+  /** The pool's pages; an ordinary `Uint8Array`, which is copied. */
+  readonly memory: "pool" | "ordinary";
 }
 
 if (import.meta.main) {
   const work: MirroredWrite = JSON.parse(Deno.args[0]!);
+  const { BlockDevice, IoClient } = await load(work);
   const pages = Math.ceil(work.bytes / 4096);
   await using io = new IoClient({
     pages: pages * work.queueDepth,
@@ -34,10 +34,7 @@ if (import.meta.main) {
   const places = new Places(devices, work);
   const meter = new Meter(work);
 
-  const memory = (): Uint8Array => {
-    if (work.memory === "shared") return alignedShared(work.bytes);
-    return work.memory === "pool" ? io.pool.alloc(pages) : new Uint8Array(work.bytes);
-  };
+  const memory = () => work.memory === "pool" ? io.pool.alloc(pages) : new Uint8Array(work.bytes);
   const writer = async (_: unknown, index: number) => {
     const data = memory().fill(index);
     const regions = places.regions();

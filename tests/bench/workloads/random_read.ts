@@ -3,12 +3,12 @@
  *
  * @module
  */
-import { BlockDevice, IoClient } from "../../../mod.ts";
 import type { Timing } from "../sample.ts";
+import { load, type Loads } from "./library.ts";
 import { Meter } from "./meter.ts";
 
 /** The work, as the program's one argument. */
-export interface RandomRead extends Timing {
+export interface RandomRead extends Timing, Loads {
   readonly path: string;
   readonly direct: boolean;
   readonly queueDepth: number;
@@ -21,6 +21,7 @@ const SECTORS = 8;
 
 if (import.meta.main) {
   const work: RandomRead = JSON.parse(Deno.args[0]!);
+  const { BlockDevice, IoClient } = await load(work);
   await using io = new IoClient({ pages: work.queueDepth, queueDepth: work.queueDepth, poll: work.poll });
   using bdev = BlockDevice.open(work.path, { direct: work.direct });
   const blocks = Math.floor(bdev.sectors / SECTORS);

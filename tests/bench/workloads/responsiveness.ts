@@ -61,7 +61,7 @@ if (import.meta.main) {
   console.log(JSON.stringify({
     operations,
     seconds,
-    cpuSeconds: cpuSeconds(),
+    ...cpuSeconds(),
     failed,
     values: { intervalP99: percentile(late, 99), intervalMax: Math.max(...late) },
   }));
