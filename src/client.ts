@@ -15,7 +15,14 @@ import { operationOf } from "./op/operations.ts";
 import { read } from "./op/read.ts";
 import { write } from "./op/write.ts";
 import type { Pool } from "./pool/pool.ts";
-import { arm, type CheckedOptions, checkOptions, type IoOptions, MAX_TIMEOUT } from "./request/deadline.ts";
+import {
+  arm,
+  type CheckedOptions,
+  checkOptions,
+  type IoOptions,
+  isAborted,
+  MAX_TIMEOUT,
+} from "./request/deadline.ts";
 import type { IoRegion } from "./request/region.ts";
 import type { IoNotifyFn, Request } from "./request/request.ts";
 import { answerOf, type IoResult } from "./request/result.ts";
@@ -290,7 +297,8 @@ export class IoClient implements AsyncDisposable {
   }
 
   #start(request: Request, options: CheckedOptions | undefined): void {
-    if (options?.aborted) this.#core.deadlines.refuse(request);
+    // Not before: a getter of the regions or of the memory may have aborted it.
+    if (options !== undefined && isAborted(options)) this.#core.deadlines.refuse(request);
     else this.#core.driver.start(request);
   }
 

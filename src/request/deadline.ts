@@ -28,8 +28,6 @@ export interface CheckedOptions {
   readonly locate: boolean | undefined;
   readonly timeout: number | undefined;
   readonly signal: AbortSignal | undefined;
-  /** Whether the signal had been aborted. */
-  readonly aborted: boolean;
 }
 
 /** The longest timer there is, in milliseconds. */
@@ -60,14 +58,20 @@ export function checkOptions(options: IoOptions): CheckedOptions {
       `options.timeout is ${describe(timeout)}; it must be above 0 and at most ${MAX_TIMEOUT} ms`,
     );
   }
-  if (signal === undefined) return { locate, timeout, signal, aborted: false };
+  if (signal === undefined) return { locate, timeout, signal };
   const wrong = new TypeError(`options.signal is ${describe(signal)}; it must be an AbortSignal`);
   if (!(signal instanceof AbortSignal)) throw wrong;
   try {
-    return { locate, timeout, signal, aborted: abortedOf.call(signal) };
+    abortedOf.call(signal);
   } catch { // only made to look like one, by its prototype or a Proxy
     throw wrong;
   }
+  return { locate, timeout, signal };
+}
+
+/** Whether the signal of checked options is aborted by now. */
+export function isAborted({ signal }: CheckedOptions): boolean {
+  return signal !== undefined && abortedOf.call(signal);
 }
 
 /** What a deadline asks of those who judge it. */

@@ -122,6 +122,24 @@ Deno.test("a getter of the options that reads another region leaves the call its
     expectSame(async, mine);
   }));
 
+Deno.test("a getter of a region that aborts the request's own signal cancels the request", () =>
+  withFiles(async ([device], [path]) => {
+    await using io = new IoClient({ pages: 8 });
+    const controller = new AbortController();
+    const region = {
+      bdev: device!,
+      sector: 0,
+      get count() {
+        controller.abort();
+        return 8;
+      },
+    };
+    const { failures } = await io.write([region], pattern(4096, 1), { signal: controller.signal });
+    assertEquals(failures.map(({ code }) => code), ["ECANCELED"]);
+    assertEquals(io.outstanding, 0);
+    expectSame(Deno.readFileSync(path!).subarray(0, 4096), new Uint8Array(4096));
+  }));
+
 for (const kind of ["pool", "shared", "own"] as const) {
   Deno.test(`each property of a page list and of bio vectors is read once: ${kind} pages`, () =>
     withFiles(async ([device], [path]) => {
