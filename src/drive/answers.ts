@@ -46,6 +46,8 @@ export class Answers {
     this.#count = 0;
     for (let i = 0; i < count; i++) {
       const request = due[i]!;
+      // A callback before it broke the client, which answered the request.
+      if (request.answered) continue;
       if (request.began > 0) this.latency.add(now - request.began);
       const { resolve, fn, context } = request;
       const result = request.result ?? answerOf(request.io);

@@ -189,6 +189,7 @@ export class Driver {
   }
 
   #flush(): boolean {
+    if (this.#stopped) return false;
     try {
       return this.#scheduler.flush();
     } catch (error) {
@@ -208,6 +209,8 @@ export class Driver {
     const spins = this.#spins && this.#spinOrSleep.pick();
     this.#begin(request);
     for (;;) {
+      // A caller's closeFd, run by a settle, may have broken the ring: its memory is unmapped then.
+      if (this.#ending.fault !== null) throw this.#ending.fault;
       this.#scheduler.flush();
       const reaped = this.#scheduler.reap();
       const settled = this.#settler.settle();

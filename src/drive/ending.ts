@@ -70,6 +70,7 @@ export class Ending {
     if (this.fault !== null) return;
     const fault = this.fault = cause instanceof Error ? cause : new Error(`${cause}`);
     this.#intake.refusal = fault;
+    this.#intake.served.length = 0;
     this.#scheduler.close();
     this.#pool.halt(fault);
     void this.#engine.close();
@@ -89,6 +90,7 @@ export class Ending {
     for (let i = 0; i < io.count; i++) guarded(() => letGo(io.regions[i]!));
     whenSettled?.();
     if (request.answered) return;
+    request.answered = true;
     const bits = 2n ** BigInt(io.count) - 1n;
     if (fn !== null) queueMicrotask(() => call(fn, bits, request.context));
     else request.reject?.(fault);

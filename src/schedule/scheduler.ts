@@ -163,8 +163,10 @@ export class Scheduler {
     return first;
   }
 
-  /** Lets go of the devices: the engine is about to be closed. */
+  /** Lets go of the devices, and of regions that nobody collected: the engine is about to be closed. */
   close(): void {
+    this.#ended = [];
+    this.#collected = this.#endedCount = 0;
     for (const queue of this.#queues.values()) queue.forget();
     this.#queues.clear();
     this.#recent.length = 0;
