@@ -17,7 +17,7 @@ export class Answers {
   readonly latency: Histogram = new Histogram();
   // Two arrays take turns, and keep their length, so that nothing is allocated for each batch.
   #due: Request[] = [];
-  #told: Request[] = [];
+  #delivering: Request[] = [];
   #count = 0;
 
   /** How many are due. */
@@ -41,8 +41,8 @@ export class Answers {
     const count = this.#count;
     if (count === 0) return 0;
     const due = this.#due;
-    this.#due = this.#told;
-    this.#told = due;
+    this.#due = this.#delivering;
+    this.#delivering = due;
     this.#count = 0;
     for (let i = 0; i < count; i++) {
       const request = due[i]!;

@@ -80,11 +80,11 @@ export class Ending {
       ORPHANS.add(request);
       outstanding.delete(request);
     }
-    for (const request of unanswered) this.#tell(request, fault);
+    for (const request of unanswered) this.#answer(request, fault);
     this.closing?.resolve();
   }
 
-  #tell(request: Request, fault: Error): void {
+  #answer(request: Request, fault: Error): void {
     const { io, fn, disarm, whenSettled } = request;
     if (disarm !== null) guarded(disarm);
     for (let i = 0; i < io.count; i++) guarded(() => letGo(io.regions[i]!));

@@ -30,21 +30,21 @@ export interface Opcodes {
 export function prepData(opcodes: Opcodes, transfer: Transfer, sqe: Sqe, engine: Engine): void {
   const region = transfer.region!;
   const { segments } = region.io;
-  const { asked, segment, segmentAt, offset } = transfer;
+  const { requested, segment, segmentAt, offset } = transfer;
   // A byte offset may pass 2^53, its two halves do not; a sector is a safe integer, so its low 32 bits survive the shift.
   const sector = region.sector + Math.floor(offset / SECTOR_SIZE);
   sqe.offsetLow = ((sector << 9) | (offset % SECTOR_SIZE)) >>> 0;
   sqe.offsetHigh = Math.floor(sector / 2 ** 23);
-  if (segmentAt + asked <= segments.length[segment]! && engine.features.plainOpcodes) {
+  if (segmentAt + requested <= segments.length[segment]! && engine.features.plainOpcodes) {
     const arena = segments.arena[segment]!;
     const fixed = transfer.fixed = arena.index >= 0 && region.queue.takesFixed;
     sqe.opcode = fixed ? opcodes.fixed : opcodes.plain;
     sqe.address = arena.address + segments.at[segment]! + segmentAt;
-    sqe.length = asked;
+    sqe.length = requested;
     sqe.bufferIndex = fixed ? arena.index : 0;
     return;
   }
-  let left = asked;
+  let left = requested;
   let from = segmentAt;
   for (let i = segment; left > 0; i++, from = 0) {
     const run = Math.min(segments.length[i]! - from, left);
@@ -59,9 +59,9 @@ export function prepData(opcodes: Opcodes, transfer: Transfer, sqe: Sqe, engine:
 
 /** Takes in a CQE: goes on after a short transfer, tries again, or finds out where the device is bad. */
 export function completeData(transfer: Transfer, result: number): Outcome {
-  if (result === transfer.asked && transfer.suspect === 0) return DONE;
+  if (result === transfer.requested && transfer.suspect === 0) return DONE;
   const outcome = result > 0 ? transferred(transfer, result) : failed(transfer, -result);
-  if (outcome === AGAIN) transfer.asked = nextLength(transfer);
+  if (outcome === AGAIN) transfer.requested = nextLength(transfer);
   return outcome;
 }
 
@@ -69,7 +69,7 @@ function transferred(transfer: Transfer, result: number): Outcome {
   const region = transfer.region!;
   // Direct I/O can go on only from a block; what a short transfer moved of the last one is moved again.
   const unit = region.device.direct ? transfer.block : 1;
-  const whole = result === transfer.asked ? result : result - (result % unit);
+  const whole = result === transfer.requested ? result : result - (result % unit);
   if (whole === 0) return tryAgain(transfer, EIO);
   transfer.retries = 0;
   region.io.segments.advance(transfer, whole);

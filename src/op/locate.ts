@@ -15,11 +15,11 @@ export function isMediumError(errno: number): boolean {
   return MEDIUM_ERRORS.has(errno);
 }
 
-/** The bytes that were asked for hold a bad block. @returns Whether they are more than one block, and can be halved. */
+/** The bytes that were requested for hold a bad block. @returns Whether they are more than one block, and can be halved. */
 export function searchesOn(transfer: Transfer, errno: number): boolean {
-  if (transfer.offset + transfer.asked <= nextBlock(transfer)) return false;
+  if (transfer.offset + transfer.requested <= nextBlock(transfer)) return false;
   if (transfer.suspect === 0) transfer.cause = errno;
-  transfer.suspect = transfer.offset + transfer.asked;
+  transfer.suspect = transfer.offset + transfer.requested;
   return true;
 }
 

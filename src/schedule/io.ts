@@ -16,7 +16,7 @@ export const MAX_REGIONS = 64;
 
 /** The transfer is whole. */
 export const DONE = 0;
-/** `asked` bytes at the transfer's `offset` are to be tried next. */
+/** `requested` bytes at the transfer's `offset` are to be tried next. */
 export const AGAIN = 1;
 /** The transfer failed at its `offset`, with its `errno`. */
 export const FAILED = 2;
@@ -171,7 +171,7 @@ export class Transfer {
   segment = 0;
   segmentAt = 0;
   /** Bytes that the SQE in flight asks for. */
-  asked = 0;
+  requested = 0;
   /** Whether the SQE in flight names a registered buffer. */
   fixed = false;
   /** Why it failed, once it has. */
@@ -197,7 +197,7 @@ export class Transfer {
     this.end = region.issued + length;
     this.segment = region.segment;
     this.segmentAt = region.segmentAt;
-    this.asked = length;
+    this.requested = length;
     this.retries = 0;
     this.alone = false;
     this.suspect = 0;

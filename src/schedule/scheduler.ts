@@ -282,7 +282,7 @@ export class Scheduler {
     const region = transfer.region!;
     const { io } = region;
     if (result > 0) this.counters.bytes += result;
-    if (result >= 0 && result < transfer.asked) this.counters.shortTransfers++;
+    if (result >= 0 && result < transfer.requested) this.counters.shortTransfers++;
     switch (io.op.complete(transfer, result)) {
       case AGAIN:
         if (io.abandoned) this.#giveUp(transfer);
