@@ -1,5 +1,5 @@
 /**
- * The ends of a client: closed when all is done, or broken when something happened that cannot.
+ * The two ends of a client: closed once every request is answered, or broken by a fault of the ring or of the library.
  *
  * @module
  */
@@ -12,12 +12,12 @@ import type { Scheduler } from "../schedule/scheduler.ts";
 import { type Answers, call, guarded } from "./answers.ts";
 import { letGo } from "./settler.ts";
 
-/** Requests that a broken ring left with the kernel: their memory is held for good, as nobody learns when it is done with. */
+/** Requests that a broken ring left with the kernel. Their memory is held for good: no CQE will say that the kernel is done with it. */
 const ORPHANS = new Set<Request>();
 
-/** Ends what a client is made of. */
+/** Closes or breaks the parts of a client. */
 export class Ending {
-  /** Why the client broke. */
+  /** Why the client broke; null while it works. */
   fault: Error | null = null;
   /** Resolves when everything is freed. */
   closing: PromiseWithResolvers<void> | null = null;
@@ -29,7 +29,7 @@ export class Ending {
   readonly #answers: Answers;
   #freed = false;
 
-  /** Takes the parts that it ends. */
+  /** Takes the parts that it closes or breaks. */
   constructor(engine: Engine, scheduler: Scheduler, pool: PagePool, intake: Intake, answers: Answers) {
     this.#engine = engine;
     this.#scheduler = scheduler;
@@ -38,7 +38,7 @@ export class Ending {
     this.#answers = answers;
   }
 
-  /** No more requests are taken, nor pages given out. @returns Whether this is news. */
+  /** Refuses new requests and allocations from here on. @returns Whether this is the first call. */
   begin(): boolean {
     if (this.closing !== null) return false;
     this.closing = Promise.withResolvers<void>();
@@ -47,7 +47,7 @@ export class Ending {
     return true;
   }
 
-  /** Whether it is closing, everything is done, and nothing is freed yet. */
+  /** Whether everything can be freed now: the client is closing, every request is answered, and nothing was freed yet. */
   get due(): boolean {
     return this.closing !== null && this.fault === null && !this.#freed &&
       this.#intake.outstanding.size === 0 && this.#answers.due === 0;
@@ -63,8 +63,8 @@ export class Ending {
   }
 
   /**
-   * Ends what something that cannot happen, or a kernel that refused the ring, left behind: nobody is left waiting, and nothing is trusted
-   * any more. The kernel may still use the pool's memory, so that stays mapped.
+   * Breaks the client after a fault of the library, or a ring that the kernel refuses. Every outstanding request is answered with the
+   * fault. The pool's memory stays mapped, as the kernel may still use it.
    */
   breakDown(cause: unknown): void {
     if (this.fault !== null) return;
