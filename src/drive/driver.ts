@@ -282,7 +282,7 @@ export class Driver {
     else this.#state = IDLE;
   }
 
-  // The run comes after the callers' microtasks, timers and sockets. While an immediate is always queued, Deno's runtime polls its sockets in
+  // The run comes after the callers' microtasks, timers and sockets. While immediates keep coming, Deno's runtime polls its sockets in
   // one of 61 turns (tokio's event_interval). A burst takes longer than other rounds, so two turns follow it. A turn costs 1 us.
   #queue(): void {
     this.#state = QUEUED;
