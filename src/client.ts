@@ -15,7 +15,14 @@ import { operationOf } from "./op/operations.ts";
 import { read } from "./op/read.ts";
 import { write } from "./op/write.ts";
 import type { Pool } from "./pool/pool.ts";
-import { arm, type CheckedOptions, checkOptions, type IoOptions, MAX_TIMEOUT } from "./request/deadline.ts";
+import {
+  arm,
+  type CheckedOptions,
+  checkOptions,
+  type IoOptions,
+  isAborted,
+  MAX_TIMEOUT,
+} from "./request/deadline.ts";
 import type { IoRegion } from "./request/region.ts";
 import type { IoNotifyFn, Request } from "./request/request.ts";
 import { answerOf, type IoResult } from "./request/result.ts";
@@ -78,7 +85,8 @@ export class IoClient implements AsyncDisposable {
 
   readonly #engine: Engine;
   readonly #core: Core;
-  // Read at once by the intake, and never kept: one array does for all reads.
+  // One array does for all reads. It is filled after the options are read, which may run a caller's getter, and the intake reads it before
+  // any other property.
   readonly #one: IoRegion[] = [];
 
   /**
@@ -131,7 +139,8 @@ export class IoClient implements AsyncDisposable {
    * @throws {TypeError | RangeError} At once, before any I/O: see {@linkcode IoClient.write}.
    */
   read(region: IoRegion, memory: IoMemory, options?: IoOptions): Promise<IoResult> {
-    return this.#promise(read, this.#alone(region), memory, options);
+    const checked = options === undefined ? undefined : checkOptions(options);
+    return this.#promise(read, this.#alone(region), memory, checked);
   }
 
   /**
@@ -147,7 +156,8 @@ export class IoClient implements AsyncDisposable {
    * device's logical blocks, memory that is too short, an offset or bvec outside its page, a bad timeout.
    */
   write(regions: readonly IoRegion[], memory: IoMemory, options?: IoOptions): Promise<IoResult> {
-    return this.#promise(write, regions, memory, options);
+    const checked = options === undefined ? undefined : checkOptions(options);
+    return this.#promise(write, regions, memory, checked);
   }
 
   /**
@@ -159,7 +169,8 @@ export class IoClient implements AsyncDisposable {
    * @returns The answer.
    */
   readSync(region: IoRegion, memory: IoMemory, options?: Pick<IoOptions, "locate">): IoResult {
-    return this.#block(read, this.#alone(region), memory, options);
+    const locate = options === undefined ? undefined : checkOptions(options).locate;
+    return this.#block(read, this.#alone(region), memory, locate);
   }
 
   /**
@@ -175,7 +186,8 @@ export class IoClient implements AsyncDisposable {
     memory: IoMemory,
     options?: Pick<IoOptions, "locate">,
   ): IoResult {
-    return this.#block(write, regions, memory, options);
+    const locate = options === undefined ? undefined : checkOptions(options).locate;
+    return this.#block(write, regions, memory, locate);
   }
 
   /**
@@ -261,13 +273,12 @@ export class IoClient implements AsyncDisposable {
     op: Operation,
     regions: readonly IoRegion[],
     memory: IoMemory,
-    options: IoOptions | undefined,
+    options: CheckedOptions | undefined,
   ): Promise<IoResult> {
-    const checked = options === undefined ? undefined : checkOptions(options);
-    const request = this.#accept(op, regions, memory, checked);
+    const request = this.#accept(op, regions, memory, options);
     accepted = request;
     const answer = new Promise<IoResult>(noteRequest);
-    this.#start(request, checked);
+    this.#start(request, options);
     return answer;
   }
 
@@ -295,7 +306,8 @@ export class IoClient implements AsyncDisposable {
   }
 
   #start(request: Request, options: CheckedOptions | undefined): void {
-    if (options?.aborted) this.#core.deadlines.refuse(request);
+    // Not before: a getter of the regions or of the memory may have aborted it.
+    if (options !== undefined && isAborted(options)) this.#core.deadlines.refuse(request);
     else this.#core.driver.start(request);
   }
 
@@ -303,10 +315,9 @@ export class IoClient implements AsyncDisposable {
     op: Operation,
     regions: readonly IoRegion[],
     memory: IoMemory,
-    options: Pick<IoOptions, "locate"> | undefined,
+    locate: boolean | undefined,
   ): IoResult {
     const { intake, driver } = this.#core;
-    const locate = options === undefined ? undefined : checkOptions(options).locate;
     const request = intake.accept(op, regions, memory, locate, true);
     driver.block(request);
     const result = answerOf(request.io);

@@ -155,8 +155,8 @@ function directAlignment(stat: DataView): { memory: number; offset: number } {
 
 // The kernel checks the part of registered memory in each page alone (iov_iter_aligned_bvec), and zram takes the bytes of a page from
 // its start, wherever they begin. So memory must begin on a logical block of its page, whatever the device's DMA can do.
-function memoryAlignment(told: number, logicalBlockSize: number): number {
-  return Math.max(told, Math.min(logicalBlockSize, pageSize()));
+function memoryAlignment(reported: number, logicalBlockSize: number): number {
+  return Math.max(reported, Math.min(logicalBlockSize, pageSize()));
 }
 
 /**

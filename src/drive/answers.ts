@@ -1,5 +1,5 @@
 /**
- * Answers that are due, and how they are handed out: each once, by code that a throw of one caller does not keep from the next.
+ * Answers that are due, and their delivery: each once, and a callback that throws does not keep the next from being called.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import type { IoNotifyFn, Request, SpareRequests } from "../request/request.ts";
 import { answerOf } from "../request/result.ts";
 import { Histogram } from "../stats.ts";
 
-/** A list that a burst made longer than this is given up after it. */
+/** A list that a burst made longer than this is dropped after the burst. */
 const MOST_KEPT = 1024;
 
 /** The answers of one client. */
@@ -17,7 +17,7 @@ export class Answers {
   readonly latency: Histogram = new Histogram();
   // Two arrays take turns, and keep their length, so that nothing is allocated for each batch.
   #due: Request[] = [];
-  #told: Request[] = [];
+  #delivering: Request[] = [];
   #count = 0;
 
   /** How many are due. */
@@ -25,27 +25,29 @@ export class Answers {
     return this.#count;
   }
 
-  /** Adds a request whose answer is known. */
+  /** Adds a request, to be answered in the next round. */
   add(request: Request): void {
     this.#due[this.#count++] = request;
   }
 
   /**
-   * Hands out all that are due.
+   * Delivers all that are due.
    *
    * @param now The time, in milliseconds.
-   * @param spare Is given those requests that are settled as well.
-   * @returns How many.
+   * @param spare Keeps the settled requests for reuse.
+   * @returns How many answers.
    */
   deliver(now: number, spare: SpareRequests): number {
     const count = this.#count;
     if (count === 0) return 0;
     const due = this.#due;
-    this.#due = this.#told;
-    this.#told = due;
+    this.#due = this.#delivering;
+    this.#delivering = due;
     this.#count = 0;
     for (let i = 0; i < count; i++) {
       const request = due[i]!;
+      // An earlier callback broke the client, which answered all requests.
+      if (request.answered) continue;
       if (request.began > 0) this.latency.add(now - request.began);
       const { resolve, fn, context } = request;
       const result = request.result ?? answerOf(request.io);
@@ -58,7 +60,7 @@ export class Answers {
     return count;
   }
 
-  /** Takes out all that are due, for a client that broke. */
+  /** Empties the list, for a client that broke. @returns The requests. */
   takeAll(): Request[] {
     const all = this.#due.slice(0, this.#count);
     this.#count = 0;
@@ -75,7 +77,7 @@ export function call(fn: IoNotifyFn<unknown>, error: bigint, context: unknown): 
   }
 }
 
-/** Runs code that a caller may have supplied. What it throws surfaces as uncaught, and keeps nothing else from being done. */
+/** Runs code of a caller. An error that it throws surfaces as uncaught, and interrupts nothing. */
 export function guarded(code: () => void): void {
   try {
     code();

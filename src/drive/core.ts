@@ -1,5 +1,5 @@
 /**
- * What a client is made of, put together: request, schedule, memory and engine, and the driver that runs them.
+ * The core of a client: its pool, scheduler, intake, deadlines and ending, and the driver that runs them.
  *
  * @module
  */
@@ -41,14 +41,14 @@ export class Core {
     this.deadlines = new Deadlines(this.driver, scheduler, settler, answers);
   }
 
-  /** Takes no more requests; frees everything once all are settled. @returns Resolves when that is done. */
+  /** Refuses new requests, and frees everything once all are settled. @returns Resolves when everything is freed. */
   close(): Promise<void> {
     if (this.ending.fault !== null) return Promise.resolve();
     if (this.ending.begin()) this.driver.close();
     return this.ending.closing!.promise;
   }
 
-  /** What was done so far. */
+  /** Counts of what the client did so far. */
   get stats(): IoStats {
     const { intake, scheduler, driver } = this;
     return {
@@ -63,7 +63,7 @@ export class Core {
     };
   }
 
-  /** The devices that have not answered yet, by path. */
+  /** Paths of the devices that have SQEs in flight. */
   get late(): string[] {
     const paths = new Set<string>();
     for (const { io } of this.intake.outstanding) {

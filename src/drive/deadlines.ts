@@ -1,6 +1,6 @@
 /**
- * What becomes of a request whose deadline has come. The ring is asked before that is judged, so that a late event loop fails nothing
- * that the device has done.
+ * Deadlines: a request that is not done by then fails. The ring is reaped first, so that a late event loop fails nothing that the device
+ * has done.
  *
  * @module
  */
@@ -14,10 +14,10 @@ import type { Answers } from "./answers.ts";
 import type { Driver } from "./driver.ts";
 import type { Settler } from "./settler.ts";
 
-/** Milliseconds by which a timer of an event loop with little to do may be late. */
+/** Milliseconds by which the timers of an idle event loop are late. */
 const USUAL_LATENESS = 2;
 
-/** Judges the requests of one client. */
+/** Ends the requests of one client at their deadlines. */
 export class Deadlines {
   readonly #driver: Driver;
   readonly #scheduler: Scheduler;
@@ -33,15 +33,15 @@ export class Deadlines {
   }
 
   /**
-   * A request's deadline has come: what is not done has failed. The memory is held until the kernel lets go of it.
+   * Ends a request at its deadline: the regions that are not done fail. The memory is held until the kernel is done with it.
    *
    * @param request The request.
-   * @param errno Why.
+   * @param errno The error of the regions that are not done.
    * @param late Milliseconds by which the event loop was late.
-   * @returns Milliseconds to wait before this is called again, as a loop that was late kept the request from going on; or 0.
+   * @returns Milliseconds after which to call this again: a late event loop kept the request from progress. 0 when the request ended.
    */
   expire(request: Request, errno: number, late: number): number {
-    // Answered before: the look may settle it, and another request use the object.
+    // A request that has its answer may settle in the look, and its object then serves another request.
     if (request.result !== null) return 0;
     this.#driver.look();
     if (request.settled || request.result !== null || this.#driver.broken) return 0;
@@ -52,7 +52,7 @@ export class Deadlines {
     return 0;
   }
 
-  /** Answers a request that was accepted and is not to be started, as its signal was aborted before. */
+  /** Answers an accepted request whose signal was aborted already, without starting it. */
   refuse(request: Request): void {
     this.#giveUp(request, ECANCELED);
     this.#settler.finish(request);
@@ -76,7 +76,7 @@ export class Deadlines {
     else this.#scheduler.abandon(io);
   }
 
-  // What was read into pages of the pool counts only once it is copied to the caller.
+  // A copied read is done only as far as its windows were copied to the caller's memory.
   #firstMissing({ io, bounce }: Request, region: RegionIo): number {
     if (bounce !== null && !io.op.writes) return Math.min(bounce.start, region.bytes);
     return this.#scheduler.firstPending(region);

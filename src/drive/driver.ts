@@ -21,9 +21,9 @@ const NAP_LIMIT = 100;
 /** How long to leave a kernel alone that takes no SQEs though none of ours is in flight, in milliseconds. */
 const BACK_OFF = 1;
 
-/** Of a burst of requests, so many regions go to the kernel together, before the rest is asked for. */
+/** So many gathered regions are submitted at once, before the rest of their burst is made. */
 const MOST_GATHERED = 16;
-/** Or so many, when the kernel has no more than that left to do. */
+/** So many suffice when the kernel has no more than the gathered regions in flight. */
 const LEAST_GATHERED = 8;
 
 /** Nothing is to be done. */
@@ -34,7 +34,7 @@ const QUEUED = 1;
 const RUNNING = 2;
 /** Answers are being handed out. */
 const DELIVERING = 3;
-/** Nothing is to be done before the kernel, or a timer, says so. */
+/** The next run waits for a CQE or a timer. */
 const ASLEEP = 4;
 
 /** What a driver drives. */
@@ -49,7 +49,7 @@ export interface DriverParts {
 
 /** Runs the requests of one client. */
 export class Driver {
-  /** The time when requests last came or were answered, in milliseconds: asked for once a batch. */
+  /** The time when requests last came or were answered, in milliseconds. The clock is read once a batch. */
   clock = 0;
   /** How often it went to sleep. */
   waits = 0;
@@ -62,15 +62,15 @@ export class Driver {
   readonly #ending: Ending;
   readonly #polling: Polling;
   readonly #spins: boolean;
-  // Whether a blocking call had better sleep at once or look first depends on which core the kernel's thread runs.
+  // Whether spinning or sleeping is faster depends on the core that the kernel's thread runs on, so a blocking call measures both.
   readonly #spinOrSleep = new SpinOrSleep();
   #state = IDLE;
   #stopped = false;
-  // Several answers were just handed out: those who got them are about to ask again, all in one batch, and may still look at their pages.
+  // Several answers were just delivered. Their callers are about to make requests, which go in one batch, and may still read their pages.
   #burst = false;
-  // The kernel had completed everything when it had taken it, as it does from the page cache.
+  // The kernel completed the last batch within the submit, as it does from the page cache.
   #prompt = false;
-  // The kernel was given something a turn or two ago.
+  // SQEs were submitted since the last round.
   #justGiven = false;
   #armed = false;
   #immediate: ReturnType<typeof setImmediate> | undefined;
@@ -92,15 +92,15 @@ export class Driver {
     this.#spins = poll;
   }
 
-  /** How often it looked for a completion in vain. */
+  /** How many looks at the ring found no CQE. */
   get polls(): number {
     return this.#polling.polls;
   }
 
   /**
-   * Starts a request whose answer goes to its promise or its function. One that comes alone is submitted at once. Others go together, at
-   * the event loop's next turn; sooner when they are many, so that the kernel is at work meanwhile; and so do those that are made
-   * while answers are handed out.
+   * Starts a request whose answer goes to its promise or its function. A lone request is submitted at once. Several are gathered, and
+   * submitted at the event loop's next turn, or as soon as they are many, so that the kernel works meanwhile. Requests made while
+   * answers are delivered are gathered too.
    */
   start(request: Request): void {
     if (this.#scheduler.gathered === 0) this.clock = performance.now();
@@ -111,17 +111,17 @@ export class Driver {
     this.kick();
   }
 
-  /** Something was queued or is due: sees to it at the event loop's next turn. */
+  /** Queues a run for the event loop's next turn, unless one is queued or under way. */
   kick(): void {
     if (!this.#stopped && (this.#state === IDLE || this.#state === ASLEEP)) this.#queue();
   }
 
-  /** Pages came free: what waited for them goes on. */
+  /** Queues a run when copies got pages. */
   pagesCameFree(): void {
     if (this.#settler.pending) this.kick();
   }
 
-  /** Looks at the ring at once: gives the kernel what waits, takes in what is done. */
+  /** Submits, reaps and settles at once. Answers are delivered at the event loop's next turn. */
   look(): void {
     if (this.#stopped) return;
     try {
@@ -135,7 +135,7 @@ export class Driver {
   }
 
   /**
-   * Carries a request out while the program stands still. Answers of others that come up are left for the event loop.
+   * Carries a request out while the program stands still. Answers of other requests are delivered by the event loop, later.
    */
   block(request: Request): void {
     const began = performance.now();
@@ -150,10 +150,10 @@ export class Driver {
     }
   }
 
-  /** Frees everything, now or when all is done. */
+  /** Frees everything, now or once every request is answered. */
   close(): void {
     if (this.#stopped) return;
-    if (this.#state === DELIVERING || this.#burst) return; // the run that follows sees to it
+    if (this.#state === DELIVERING || this.#burst) return; // a run follows, and frees everything
     this.#settler.settle();
     if (this.#answers.due > 0) this.kick();
     this.#endIfDue();
@@ -164,7 +164,7 @@ export class Driver {
     return this.#ending.fault !== null;
   }
 
-  /** Something happened that cannot: ends the client. */
+  /** Breaks the client, for good. */
   fail(error: unknown): void {
     this.#stop();
     this.#ending.breakDown(error);
@@ -177,7 +177,7 @@ export class Driver {
     this.#ending.abandon();
   }
 
-  // Ends the asynchronous wait, so that nothing of it holds up the program.
+  // Drives nothing more: ends the asynchronous wait and the timers, which would keep the program alive.
   #stop(): void {
     this.#stopped = true;
     this.#forgetUnload();
@@ -199,6 +199,7 @@ export class Driver {
   }
 
   #flush(): boolean {
+    if (this.#stopped) return false;
     try {
       return this.#scheduler.flush();
     } catch (error) {
@@ -218,11 +219,13 @@ export class Driver {
     const spins = this.#spins && this.#spinOrSleep.pick();
     this.#begin(request);
     for (;;) {
+      // A caller's closeFd, run by a settle, may have broken the ring: its memory is unmapped then.
+      if (this.#ending.fault !== null) throw this.#ending.fault;
       this.#scheduler.flush();
       const reaped = this.#scheduler.reap();
       const settled = this.#settler.settle();
       if (request.settled) break;
-      // What came back short or failed, and the next window of a copy, are to be issued before anybody sleeps.
+      // The rest of a short or failed transfer, and the next window of a copy, are submitted before this sleeps.
       if (reaped > 0 || settled > 0) continue;
       if (!this.#scheduler.busy) throw new DmioFault("a request waits, and nothing is in flight");
       if (spins && performance.now() - began < SPIN_LIMIT) {
@@ -280,8 +283,8 @@ export class Driver {
     }
   }
 
-  // Callbacks may have made more requests; whoever awaits a promise will, in the microtasks that come next. And a long request comes in many
-  // transfers: others get their turn between them as well. Whoever was answered may still look at its pages: they are freed a turn later.
+  // Callbacks may have made requests, and code after an `await` makes them in the microtasks that come next. So a round ends after each
+  // batch, also between the transfers of a long request. A closed client's pages are freed a turn later: callers may still read them.
   #endRound(delivered: number): void {
     this.#burst = delivered > 1;
     this.#justGiven = this.#scheduler.flush();
@@ -289,9 +292,8 @@ export class Driver {
     else this.#state = IDLE;
   }
 
-  // Runs once those who were answered have run, and timers and sockets have had their turn. While there is always more to do, Deno's
-  // runtime looks at its sockets in one of 61 turns (tokio's event_interval): a burst, which takes longer than others, is
-  // followed by two. Each costs about a microsecond.
+  // The run comes after the callers' microtasks, timers and sockets. While immediates keep coming, Deno's runtime polls its sockets in
+  // one of 61 turns (tokio's event_interval). A burst takes longer than other rounds, so two turns follow it. A turn costs 1 us.
   #queue(): void {
     this.#state = QUEUED;
     this.#immediate = setImmediate(this.#burst ? this.#oneMoreTurn : this.#run);

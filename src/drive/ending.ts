@@ -1,5 +1,5 @@
 /**
- * The ends of a client: closed when all is done, or broken when something happened that cannot.
+ * The two ends of a client: closed once every request is answered, or broken by a fault of the ring or of the library.
  *
  * @module
  */
@@ -13,12 +13,12 @@ import type { Scheduler } from "../schedule/scheduler.ts";
 import { type Answers, call, guarded } from "./answers.ts";
 import { letGo } from "./settler.ts";
 
-/** Requests that a broken ring left with the kernel: their memory is held for good, as nobody learns when it is done with. */
+/** Requests that a broken ring left with the kernel. Their memory is held for good: no CQE will say that the kernel is done with it. */
 const ORPHANS = new Set<Request>();
 
-/** Ends what a client is made of. */
+/** Closes or breaks the parts of a client. */
 export class Ending {
-  /** Why the client broke. */
+  /** Why the client broke; null while it works. */
   fault: Error | null = null;
   /** Resolves when everything is freed. */
   closing: PromiseWithResolvers<void> | null = null;
@@ -30,7 +30,7 @@ export class Ending {
   readonly #answers: Answers;
   #freed = false;
 
-  /** Takes the parts that it ends. */
+  /** Takes the parts that it closes or breaks. */
   constructor(engine: Engine, scheduler: Scheduler, pool: PagePool, intake: Intake, answers: Answers) {
     this.#engine = engine;
     this.#scheduler = scheduler;
@@ -39,7 +39,7 @@ export class Ending {
     this.#answers = answers;
   }
 
-  /** No more requests are taken, nor pages given out. @returns Whether this is news. */
+  /** Refuses new requests and allocations from here on. @returns Whether this is the first call. */
   begin(): boolean {
     if (this.closing !== null) return false;
     this.closing = Promise.withResolvers<void>();
@@ -48,7 +48,7 @@ export class Ending {
     return true;
   }
 
-  /** Whether it is closing, everything is done, and nothing is freed yet. */
+  /** Whether everything can be freed now: the client is closing, every request is answered, and nothing was freed yet. */
   get due(): boolean {
     return this.closing !== null && this.fault === null && !this.#freed &&
       this.#intake.outstanding.size === 0 && this.#answers.due === 0;
@@ -75,13 +75,14 @@ export class Ending {
   }
 
   /**
-   * Ends what something that cannot happen, or a kernel that refused the ring, left behind: nobody is left waiting, and nothing is trusted
-   * any more. The kernel may still use the pool's memory, so that stays mapped.
+   * Breaks the client after a fault of the library, or a ring that the kernel refuses. Every outstanding request is answered with the
+   * fault. The pool's memory stays mapped, as the kernel may still use it.
    */
   breakDown(cause: unknown): void {
     if (this.fault !== null) return;
     const fault = this.fault = cause instanceof Error ? cause : new Error(`${cause}`);
     this.#intake.refusal = fault;
+    this.#intake.served.length = 0;
     this.#scheduler.close();
     this.#pool.halt(fault);
     void this.#engine.close();
@@ -91,16 +92,17 @@ export class Ending {
       ORPHANS.add(request);
       outstanding.delete(request);
     }
-    for (const request of unanswered) this.#tell(request, fault);
+    for (const request of unanswered) this.#answer(request, fault);
     this.closing?.resolve();
   }
 
-  #tell(request: Request, fault: Error): void {
+  #answer(request: Request, fault: Error): void {
     const { io, fn, disarm, whenSettled } = request;
     if (disarm !== null) guarded(disarm);
     for (let i = 0; i < io.count; i++) guarded(() => letGo(io.regions[i]!));
     whenSettled?.();
     if (request.answered) return;
+    request.answered = true;
     const bits = 2n ** BigInt(io.count) - 1n;
     if (fn !== null) queueMicrotask(() => call(fn, bits, request.context));
     else request.reject?.(fault);

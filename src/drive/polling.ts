@@ -1,17 +1,17 @@
 /**
- * How to wait for a completion: look again and again, nap on this thread, or sleep and let the event loop wait.
+ * How to wait for a completion: poll the ring, nap on this thread (a bounded blocking wait), or sleep and let the event loop run.
  *
  * @module
  */
 
-/** How long to look, in milliseconds: about what it costs to sleep and be woken by the event loop. */
+/** How long to poll, in milliseconds: about what it costs to sleep and be woken by the event loop. */
 export const SPIN_LIMIT = 0.05;
-/** After waiting in vain, this many waits at most go to sleep at once until the next try. */
+/** After a poll and a nap that found nothing, at most this many waits sleep at once before the next try. */
 const MOST_SKIPPED = 64;
 
-/** Look again. */
+/** Poll again. */
 export const SPIN = 0;
-/** Stand still for a moment, which leaves the core to the kernel's own threads. */
+/** Block this thread for a moment, which leaves the core to the kernel's threads. */
 export const NAP = 1;
 /** Wait for as long as it takes. */
 export const SLEEP = 2;
@@ -19,18 +19,18 @@ export const SLEEP = 2;
 /** What to do next while nothing has completed. */
 export type Step = typeof SPIN | typeof NAP | typeof SLEEP;
 
-/** Learns from each wait: where looking and napping were in vain they become rare, where they paid they stay. */
+/** Learns from each wait: polls and naps that found nothing become rare, those that found a CQE stay. */
 export class Polling {
-  /** How often it looked and found nothing, so far. */
+  /** How many polls found nothing, so far. */
   polls = 0;
 
   readonly #spins: boolean;
   #step: Step = SLEEP;
-  // How many waits go to sleep at once, and how many have.
+  // How many waits are to sleep at once, and how many have.
   #skip = 0;
   #skipped = 0;
 
-  /** @param spins Whether to look at all, or nap at once. */
+  /** @param spins Whether to poll before a nap. */
   constructor(spins: boolean) {
     this.#spins = spins;
   }
@@ -45,7 +45,7 @@ export class Polling {
     return this.#step = this.#spins ? SPIN : NAP;
   }
 
-  /** Nothing was there. @param elapsed Milliseconds since the wait began. */
+  /** The ring held no CQE. @param elapsed Milliseconds since the wait began. */
   next(elapsed: number): Step {
     if (this.#step === SPIN) {
       this.polls++;
@@ -57,7 +57,7 @@ export class Polling {
     return this.#step;
   }
 
-  /** Something was there. */
+  /** A poll or a nap found a CQE. */
   paid(): void {
     this.#skip = 0;
   }

@@ -1,5 +1,5 @@
 /**
- * Settling: what becomes of regions that have ended, after the CQEs that ended them were taken in (`dec_count` of drivers/md/dm-io.c).
+ * Settling: regions that have ended are counted down, and finish their requests (`dec_count` of drivers/md/dm-io.c). It follows a reap.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import type { RegionIo } from "../schedule/io.ts";
 import type { Scheduler } from "../schedule/scheduler.ts";
 import { type Answers, guarded } from "./answers.ts";
 
-/** Settles the requests of one client. A caller's code that runs here may call the library, which settles again: each region is met once. */
+/** Settles the requests of one client. A caller's `closeFd` runs here. A call of the library in it settles too: each region ends once. */
 export class Settler {
   readonly #scheduler: Scheduler;
   readonly #pool: PagePool;
@@ -22,9 +22,9 @@ export class Settler {
 
   /**
    * @param scheduler Where regions end.
-   * @param pool Whose pages the memory lies in.
-   * @param intake Whose requests they are of.
-   * @param answers Is given each request whose answer is known.
+   * @param pool Unpins the pages of a finished request.
+   * @param intake Holds the outstanding requests.
+   * @param answers Delivers the answers of finished requests.
    */
   constructor(scheduler: Scheduler, pool: PagePool, intake: Intake, answers: Answers) {
     this.#scheduler = scheduler;
@@ -33,12 +33,12 @@ export class Settler {
     this.#answers = answers;
   }
 
-  /** Whether something is to be settled. */
+  /** Whether a copy has a window to issue, or ended. */
   get pending(): boolean {
     return this.#intake.served.length > 0;
   }
 
-  /** Settles all that has ended, and issues the next windows of what is copied. @returns How many regions and windows that were. */
+  /** Settles all regions that have ended, and issues the next windows of copies. @returns The number of regions and windows. */
   settle(): number {
     const { served } = this.#intake;
     for (let count = 0;; count++) {
@@ -54,7 +54,7 @@ export class Settler {
     }
   }
 
-  /** The kernel has nothing of a request any more. */
+  /** Finishes a request: the kernel is done with its memory. */
   finish(request: Request): void {
     const { io, disarm, result, answered } = request;
     request.settled = true;
@@ -63,12 +63,12 @@ export class Settler {
     this.#pool.unpin(request.memory);
     if (disarm !== null) guarded(disarm);
     request.whenSettled?.();
-    // A caller's closeFd may run here, and close or break the client: the answer is due by now, and the request in no set.
+    // Last, as a caller's closeFd may run here and close or break the client. The answer is due, and the request is not outstanding.
     for (let i = 0; i < io.count; i++) letGo(io.regions[i]!);
     if (answered) this.#intake.spare.give(request);
   }
 
-  // A region lets its device go when its own I/O is over, whatever its neighbours still wait for.
+  // A region releases its device when its own I/O is over, though other regions of the request go on.
   #ended(region: RegionIo): void {
     const { io } = region;
     const request = io.owner as Request;
@@ -82,7 +82,7 @@ export class Settler {
   }
 }
 
-/** Lets a region's device go, once. The last one of a closed device closes its file descriptor. */
+/** Releases a region's device, once. The last release of a closed device closes its file descriptor. */
 export function letGo(region: RegionIo): void {
   if (!region.holds) return;
   region.holds = false;

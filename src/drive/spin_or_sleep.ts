@@ -1,14 +1,14 @@
 /**
- * Two ways to do one thing, of which now one and now the other is faster.
+ * Chooses between spinning and sleeping by measured time, as neither is always faster. The slower one is tried again 4 times in 1024.
  *
  * @module
  */
 
-/** In so many turns the slower way gets its trial. */
+/** The slower way is tried once in so many waits. */
 const ROUND = 1024;
-/** So many turns long is a trial. */
+/** Waits that one trial takes. */
 const TRIAL = 4;
-/** How much one turn counts against those before it. */
+/** The weight of one wait in the moving average of its way. */
 const WEIGHT = 1 / 8;
 
 /** Learns by trial which of two ways takes less time. */

@@ -11,9 +11,9 @@ import type { Sqe } from "../engine/sqe.ts";
 import { AGAIN, DONE, FAILED, type Outcome, type Transfer } from "../schedule/io.ts";
 import { isMediumError, moved, nextLength, searchesOn } from "./locate.ts";
 
-/** Long enough for full speed, short enough to share a device, and a CPU's cache with its copies. */
+/** Bytes of one SQE: long enough for full speed, short enough that regions share a device and a copy stays in the CPU's cache. */
 export const MOST_BYTES: number = 512 << 10;
-/** How often in a row an SQE may come back without progress (`EAGAIN`, less than a block) before that is an error. */
+/** SQEs in a row that may complete without progress (`EAGAIN`, less than a block) before the transfer fails. */
 const RETRIES = 16;
 
 /** The opcodes of one direction. */
@@ -30,21 +30,21 @@ export interface Opcodes {
 export function prepData(opcodes: Opcodes, transfer: Transfer, sqe: Sqe, engine: Engine): void {
   const region = transfer.region!;
   const { segments } = region.io;
-  const { asked, segment, segmentAt, offset } = transfer;
+  const { requested, segment, segmentAt, offset } = transfer;
   // A byte offset may pass 2^53, its two halves do not; a sector is a safe integer, so its low 32 bits survive the shift.
   const sector = region.sector + Math.floor(offset / SECTOR_SIZE);
   sqe.offsetLow = ((sector << 9) | (offset % SECTOR_SIZE)) >>> 0;
   sqe.offsetHigh = Math.floor(sector / 2 ** 23);
-  if (segmentAt + asked <= segments.length[segment]! && engine.features.plainOpcodes) {
+  if (segmentAt + requested <= segments.length[segment]! && engine.features.plainOpcodes) {
     const arena = segments.arena[segment]!;
     const fixed = transfer.fixed = arena.index >= 0 && region.queue.takesFixed;
     sqe.opcode = fixed ? opcodes.fixed : opcodes.plain;
     sqe.address = arena.address + segments.at[segment]! + segmentAt;
-    sqe.length = asked;
+    sqe.length = requested;
     sqe.bufferIndex = fixed ? arena.index : 0;
     return;
   }
-  let left = asked;
+  let left = requested;
   let from = segmentAt;
   for (let i = segment; left > 0; i++, from = 0) {
     const run = Math.min(segments.length[i]! - from, left);
@@ -57,19 +57,19 @@ export function prepData(opcodes: Opcodes, transfer: Transfer, sqe: Sqe, engine:
   engine.useVectors(sqe);
 }
 
-/** Takes in a CQE: goes on after a short transfer, tries again, or finds out where the device is bad. */
+/** Takes in a CQE: continues a short transfer, retries, or searches for the bad block. */
 export function completeData(transfer: Transfer, result: number): Outcome {
-  if (result === transfer.asked && transfer.suspect === 0) return DONE;
+  if (result === transfer.requested && transfer.suspect === 0) return DONE;
   const outcome = result > 0 ? transferred(transfer, result) : failed(transfer, -result);
-  if (outcome === AGAIN) transfer.asked = nextLength(transfer);
+  if (outcome === AGAIN) transfer.requested = nextLength(transfer);
   return outcome;
 }
 
 function transferred(transfer: Transfer, result: number): Outcome {
   const region = transfer.region!;
-  // Direct I/O can go on only from a block; what a short transfer moved of the last one is moved again.
+  // Direct I/O continues at a block, so the part of a block that a short transfer moved is moved again.
   const unit = region.device.direct ? transfer.block : 1;
-  const whole = result === transfer.asked ? result : result - (result % unit);
+  const whole = result === transfer.requested ? result : result - (result % unit);
   if (whole === 0) return tryAgain(transfer, EIO);
   transfer.retries = 0;
   region.io.segments.advance(transfer, whole);
@@ -88,7 +88,7 @@ function failed(transfer: Transfer, errno: number): Outcome {
       return tryAgain(transfer, errno);
   }
   if (!isMediumError(errno)) {
-    // A device that dies while it is searched has failed for the first reason.
+    // A device that dies during the search reports the error that started the search.
     return fail(transfer, transfer.suspect > 0 ? transfer.cause : errno);
   }
   if (isGone(region.device)) {
@@ -97,7 +97,7 @@ function failed(transfer: Transfer, errno: number): Outcome {
   }
   if (region.errno !== 0 && region.failedAt <= transfer.offset) return fail(transfer, errno);
   if (region.io.locate) return searchesOn(transfer, errno) ? AGAIN : fail(transfer, errno);
-  // The kernel may have failed it for a neighbour's error: both were merged into one command.
+  // The kernel may have merged it with a neighbour into one command, which the neighbour failed.
   if (transfer.alone) return fail(transfer, errno);
   transfer.alone = true;
   return AGAIN;

@@ -7,29 +7,29 @@
 import { EBADMSG, EILSEQ, EIO, ENODATA, ENOSPC, EREMOTEIO } from "../../ffi/errno.ts";
 import type { Transfer } from "../schedule/io.ts";
 
-// An error of the device as a whole would only be met again at every other place.
+// Any other error is of the device as a whole, and would come back at every place that is tried.
 const MEDIUM_ERRORS = new Set([EIO, ENOSPC, ENODATA, EBADMSG, EILSEQ, EREMOTEIO]);
 
-/** Whether an error is one that a place on the medium gives. */
+/** Whether an error can belong to one place of the medium. */
 export function isMediumError(errno: number): boolean {
   return MEDIUM_ERRORS.has(errno);
 }
 
-/** The bytes that were asked for hold a bad block. @returns Whether they are more than one block, and can be halved. */
+/** Notes that the requested bytes hold a bad block. @returns Whether they are more than one block, so that halving them goes on. */
 export function searchesOn(transfer: Transfer, errno: number): boolean {
-  if (transfer.offset + transfer.asked <= nextBlock(transfer)) return false;
+  if (transfer.offset + transfer.requested <= nextBlock(transfer)) return false;
   if (transfer.suspect === 0) transfer.cause = errno;
-  transfer.suspect = transfer.offset + transfer.asked;
+  transfer.suspect = transfer.offset + transfer.requested;
   return true;
 }
 
-/** Bytes were transferred; those that are suspect may be among them after all. */
+/** Moves a transfer forward. When all suspect bytes were transferred, none is suspect any more. */
 export function moved(transfer: Transfer, bytes: number): void {
   transfer.offset += bytes;
   if (transfer.offset >= transfer.suspect) transfer.suspect = 0;
 }
 
-/** How many bytes to ask for next: all that is left, or half of what is suspect, on a block's border. */
+/** How many bytes to request next: all that is left, or half of the suspect bytes, up to a block's border. */
 export function nextLength(transfer: Transfer): number {
   const { offset, end, suspect, block } = transfer;
   if (suspect === 0) return end - offset;

@@ -19,7 +19,7 @@ export const read: Operation = {
   locates: true,
   prep: (transfer, sqe, engine) => prepData(OPCODES, transfer, sqe, engine),
   complete: completeData,
-  // What was not read reads as zeros, as the kernel's dm-io means it (zero_fill_bio), so that nobody takes old bytes for data.
+  // Bytes that were not read become zeros (zero_fill_bio in the kernel's dm-io), so that old bytes are not taken for data.
   giveUp(transfer) {
     const { segments } = transfer.region!.io;
     let left = transfer.end - transfer.offset;

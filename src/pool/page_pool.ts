@@ -233,6 +233,7 @@ export class PagePool implements Pool {
     this.#settling = true;
     try {
       this.#repay();
+      this.#loseTransferred();
       this.#short = false;
       if (this.#queue.serve()) this.#short = true;
     } finally {
@@ -290,6 +291,14 @@ export class PagePool implements Pool {
       return { chunk, first, count: pages };
     }
     return null;
+  }
+
+  // Before pages are counted for those who wait: one that was promised pages of a lost chunk would wait for good.
+  #loseTransferred(): void {
+    for (let i = this.#chunks.length - 1; i >= 0; i--) {
+      const chunk = this.#chunks[i]!;
+      if (chunk.lost) this.#lose(chunk);
+    }
   }
 
   // Somebody transferred the chunk's memory away: it stays mapped, and is handed out no more.

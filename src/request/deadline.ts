@@ -1,5 +1,5 @@
 /**
- * Deadlines: when a caller stops waiting for an answer.
+ * Options of a request, and its deadline: a timer, and a listener for the signal.
  *
  * @module
  */
@@ -15,11 +15,11 @@ export interface IoOptions {
    */
   locate?: boolean;
   /**
-   * Milliseconds after which a region that has not answered gets its bit, with `ETIMEDOUT`. The device is asked once more before
-   * that is said, and time that the program itself kept the event loop from running is given back once.
+   * Milliseconds after which a region that is not done gets its bit, with `ETIMEDOUT`. The ring is looked at first, so that I/O which
+   * the device has done does not fail. When the program kept the event loop from running, the timeout is extended once by that time.
    */
   timeout?: number;
-  /** At its abort, a region that has not answered gets its bit, with `ECANCELED`. */
+  /** At its abort, a region that is not done gets its bit, with `ECANCELED`. */
   signal?: AbortSignal;
 }
 
@@ -28,14 +28,12 @@ export interface CheckedOptions {
   readonly locate: boolean | undefined;
   readonly timeout: number | undefined;
   readonly signal: AbortSignal | undefined;
-  /** Whether the signal had been aborted. */
-  readonly aborted: boolean;
 }
 
 /** The longest timer there is, in milliseconds. */
 export const MAX_TIMEOUT: number = 2 ** 31 - 1;
 
-// A signal may have members of its own by these names. The library calls the platform's, which run no code of the caller's.
+// A caller's signal may override these members. The library calls those of the platform, which run no code of the caller.
 const { addEventListener, removeEventListener } = EventTarget.prototype;
 const abortedOf = Object.getOwnPropertyDescriptor(AbortSignal.prototype, "aborted")!.get!;
 
@@ -60,24 +58,30 @@ export function checkOptions(options: IoOptions): CheckedOptions {
       `options.timeout is ${describe(timeout)}; it must be above 0 and at most ${MAX_TIMEOUT} ms`,
     );
   }
-  if (signal === undefined) return { locate, timeout, signal, aborted: false };
+  if (signal === undefined) return { locate, timeout, signal };
   const wrong = new TypeError(`options.signal is ${describe(signal)}; it must be an AbortSignal`);
   if (!(signal instanceof AbortSignal)) throw wrong;
   try {
-    return { locate, timeout, signal, aborted: abortedOf.call(signal) };
-  } catch { // only made to look like one, by its prototype or a Proxy
+    abortedOf.call(signal);
+  } catch { // an object with the prototype of an AbortSignal, or a Proxy
     throw wrong;
   }
+  return { locate, timeout, signal };
 }
 
-/** What a deadline asks of those who judge it. */
+/** Whether the signal of checked options is aborted by now. */
+export function isAborted({ signal }: CheckedOptions): boolean {
+  return signal !== undefined && abortedOf.call(signal);
+}
+
+/** Ends a request whose deadline has come. */
 export interface Judge {
   /**
-   * The deadline has come.
+   * Ends the request, or extends its deadline.
    *
    * @param errno `ETIMEDOUT` or `ECANCELED`.
-   * @param late Milliseconds by which the event loop was late to say so.
-   * @returns Milliseconds to go on waiting, or 0.
+   * @param late Milliseconds by which the event loop ran the timer late.
+   * @returns Milliseconds by which the deadline is extended, or 0.
    */
   expire(errno: number, late: number): number;
 }
@@ -86,8 +90,8 @@ export interface Judge {
  * Starts the timer and listens to the signal.
  *
  * @param options Options that were checked.
- * @param judge Judges the request when its deadline comes.
- * @returns Ends both.
+ * @param judge Is called when the deadline comes.
+ * @returns A function that stops the timer and removes the listener.
  */
 export function arm({ timeout, signal }: CheckedOptions, judge: Judge): () => void {
   let timer: ReturnType<typeof setTimeout> | undefined;

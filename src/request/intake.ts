@@ -1,5 +1,5 @@
 /**
- * The intake: checks everything that a caller could have got wrong, and holds what its request needs.
+ * The intake: checks a call's arguments, and holds the devices and pages that its request uses.
  *
  * @module
  */
@@ -18,15 +18,15 @@ import { RequestSet } from "./request_set.ts";
 export class Intake {
   /** Accepted and not yet settled. */
   readonly outstanding: RequestSet = new RequestSet();
-  /** Requests that are done, for those to come. */
+  /** Spare request objects, for reuse. */
   readonly spare: SpareRequests = new SpareRequests();
-  /** Bounces that have a window to be issued, or are over. */
+  /** Bounces that have a window to issue, or ended. */
   readonly served: Bounce[] = [];
   /** Requests that were accepted. */
   requests = 0;
   /** Requests whose memory was copied through the pool. */
   bounces = 0;
-  /** Why no more requests are taken. */
+  /** Why requests are refused; null while they are taken. */
   refusal: Error | null = null;
 
   readonly #scheduler: Scheduler;
@@ -35,8 +35,8 @@ export class Intake {
   readonly #stillMemory: FindArena;
 
   /**
-   * @param scheduler Whose queues the regions go into.
-   * @param pool Whose pages the memory is of, or is copied through.
+   * @param scheduler Has the device queues.
+   * @param pool Has the pages that memory lies in or is copied through.
    */
   constructor(scheduler: Scheduler, pool: PagePool) {
     this.#scheduler = scheduler;
@@ -48,11 +48,11 @@ export class Intake {
   /**
    * Accepts a request. Once this has returned, nothing throws.
    *
-   * @param op What is to be done.
-   * @param regions Where.
+   * @param op The operation.
+   * @param regions The regions.
    * @param memory The memory.
    * @param locate Whether to search for bad blocks; by default as the operation does.
-   * @param sync Whether the caller sleeps until it is done: only then is memory that V8 owns sure to outlive the I/O.
+   * @param sync Whether the call blocks until it is done: only then is memory that V8 owns sure to outlive the I/O.
    * @returns The request, to be started.
    * @throws {TypeError | RangeError} For what the caller got wrong; nothing is held then.
    */
@@ -73,7 +73,7 @@ export class Intake {
       request.sync = sync;
       const need = checkRegions(regions, op, io);
       reduce(memory, need, request.memory, sync ? this.#stillMemory : this.#poolMemory);
-      // What the caller gave may run code of its own when it is read, and close what was open a moment ago.
+      // Getters of the caller's objects may have closed the client or a device.
       this.#assertOpen();
       this.#findQueues(request);
       if (needsBounce(request)) {
@@ -82,7 +82,7 @@ export class Intake {
       this.#pool.pin(request.memory);
     } catch (error) {
       this.spare.give(request);
-      // A client that was closed meanwhile has no pages any more; that is the reason, whatever was missed first.
+      // When the client was closed meanwhile, that is the reason of any error here.
       throw this.refusal ?? error;
     }
     for (let i = 0; i < io.count; i++) {
@@ -115,7 +115,7 @@ export class Intake {
   }
 }
 
-// Memory that is no arena, or that a direct device can't use where it lies, goes through pages of the pool.
+// Whether memory is copied through the pool: it lies in no arena, or a direct device cannot use it where it lies.
 function needsBounce({ io, memory }: Request): boolean {
   let memoryAlignment = 1;
   let blockSize = 1;

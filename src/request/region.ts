@@ -1,5 +1,5 @@
 /**
- * Regions: where on which device, and what a caller may ask for.
+ * Regions: a run of sectors on a device, and the checks that a caller's regions must pass.
  *
  * @module
  */
@@ -18,9 +18,9 @@ export interface IoRegion {
   count: number;
 }
 
-/** Takes regions that were checked. */
+/** Receives checked regions. */
 export interface RegionSink {
-  /** Takes one. */
+  /** Adds a region. */
   addRegion(bdev: BlockDevice, sector: number, count: number): void;
 }
 
@@ -28,8 +28,8 @@ export interface RegionSink {
  * Checks regions before any I/O.
  *
  * @param where The regions. Each property is read once, so that what was checked is what is used.
- * @param op What is to be done with them.
- * @param request Is given each region that was checked.
+ * @param op The operation.
+ * @param request Receives each checked region.
  * @returns Bytes of the longest region.
  * @throws {TypeError} For what is no region, a closed device, or one that was not opened for writing.
  * @throws {RangeError} For no region or more than 64, a sector or count that is no sector number, past the device's end, or off
@@ -93,7 +93,7 @@ function checkRegion(bdev: BlockDevice, sector: number, count: number, i: number
   }
 }
 
-// Whether the numbers that lie past the end would be on the device if one, or both, were bytes: that is what they were meant to be then.
+// A hint for numbers past the device's end that would lie on the device in bytes: the caller probably meant bytes.
 function unitHint(sector: number, count: number, sectors: number): string {
   const [sectorOfBytes, countOfBytes] = [sector / SECTOR_SIZE, count / SECTOR_SIZE];
   const fits = (first: number, many: number) =>

@@ -1,5 +1,5 @@
 /**
- * Requests: what a caller asked for, and how it is answered.
+ * Requests: the operation that a caller wants, its memory, and the promise or callback that gets the answer.
  *
  * @module
  */
@@ -10,44 +10,44 @@ import { Io } from "../schedule/io.ts";
 import type { IoResult } from "./result.ts";
 
 /**
- * Called at a request's end.
+ * Called once with a request's answer.
  *
  * @param error Bit `i` is set when region `i` failed.
- * @param context What was given along with the function.
+ * @param context The `context` that was passed with the function.
  */
 export type IoNotifyFn<C> = (error: bigint, context: C) => void;
 
-/** A request, used again for the next one when it is done. */
+/** A request. The object is used again once it is settled and answered. */
 export class Request {
-  /** What the scheduler carries out. */
+  /** The operation that the scheduler carries out. */
   readonly io: Io = new Io(this);
   /** The caller's memory. */
   readonly memory: Segments = new Segments();
-  /** Carries it through the pool's pages, when the kernel can't be given its memory. */
+  /** Copies its memory through the pool's pages; null when the kernel can use the memory where it lies. */
   bounce: Bounce | null = null;
   /** Its place in the set of requests under way. */
   place = 0;
-  /** When it was started, in milliseconds; 0 when it never was. */
+  /** When it was started, in milliseconds; 0 when it was refused before. */
   began = 0;
-  /** Whether its caller sleeps until it is done. */
+  /** Whether its call blocks until it is done. */
   sync = false;
-  /** Whether the kernel has nothing of it any more. */
+  /** Whether the kernel is done with it. */
   settled = false;
-  /** Whether its caller was answered. */
+  /** Whether its answer was delivered. */
   answered = false;
-  /** Settle its promise; or else `fn` is called. */
+  /** Resolve and reject its promise; null for a request with a callback. */
   resolve: ((result: IoResult) => void) | null = null;
   reject: ((fault: Error) => void) | null = null;
   fn: IoNotifyFn<unknown> | null = null;
   context: unknown = undefined;
-  /** Its answer, when a deadline gave it before it was settled. */
+  /** Its answer, when a deadline ended it before the kernel did. */
   result: IoResult | null = null;
-  /** Resolves `result.settled`, when it was answered before it was settled. */
+  /** Resolves `result.settled` of such an answer. */
   whenSettled: (() => void) | null = null;
   /** Ends its timer and its signal's listener. */
   disarm: (() => void) | null = null;
 
-  /** Makes it ready for the next use, and lets go of everything that it refers to. */
+  /** Makes it ready for the next use, and drops its references. */
   clear(): void {
     this.io.clear();
     this.memory.clear();
@@ -68,7 +68,7 @@ export class Request {
 /** The most regions that all spare requests hold together, so that a burst's memory is not kept. */
 const MOST_SPARE_REGIONS = 4096;
 
-/** Requests that are done, for those to come. They hold no device and no memory. */
+/** Spare request objects, for reuse. They hold no device and no memory. */
 export class SpareRequests {
   readonly #spare: Request[] = [];
   #regions = 0;

@@ -6,7 +6,7 @@
 
 import type { Request } from "./request.ts";
 
-/** A set of requests that allocates nothing to add one or take one out: each knows its place. */
+/** A set of requests. Each request knows its place, so that adding and removing one allocates nothing. */
 export class RequestSet implements Iterable<Request> {
   readonly #requests: Request[] = [];
 
@@ -20,7 +20,7 @@ export class RequestSet implements Iterable<Request> {
     request.place = this.#requests.push(request) - 1;
   }
 
-  /** Takes out a request that is there; the last one takes its place. */
+  /** Removes a request that is there; the last one moves to its place. */
   delete(request: Request): void {
     const last = this.#requests.pop()!;
     if (last === request) return;
@@ -28,7 +28,7 @@ export class RequestSet implements Iterable<Request> {
     this.#requests[request.place] = last;
   }
 
-  /** Those that are there now, whatever is added or taken out while they are gone through. */
+  /** Iterates over the requests that are in the set now; later changes of the set do not matter. */
   [Symbol.iterator](): Iterator<Request> {
     return this.#requests.slice()[Symbol.iterator]();
   }

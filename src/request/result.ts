@@ -1,5 +1,5 @@
 /**
- * What a request gives back: one error bit a region, and why.
+ * Results: one error bit for each region, and the reason of each failure.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { errnoName } from "../../ffi/errno.ts";
 import { SECTOR_SIZE } from "../device/device.ts";
 import type { Io } from "../schedule/io.ts";
 
-/** Why one region failed. */
+/** The failure of one region. */
 export interface IoFailure {
   /** The region's index, which is its bit. */
   readonly region: number;
@@ -17,8 +17,8 @@ export interface IoFailure {
   /** Its C name: `"EIO"`. `"ENODEV"` when the device is gone, whatever number the kernel gave. */
   readonly code: string;
   /**
-   * The first sector on the device that was not transferred. All of the region before it was; of what follows, nothing is
-   * known (a write), or it is right or zeros in memory (a read).
+   * The first sector on the device that was not transferred. The region before it was transferred whole. After it, nothing is known of a
+   * write, and each part of a read is right or zeros in memory.
    */
   readonly sector: number;
 }
@@ -47,13 +47,12 @@ export class IoError extends Error {
 
 /** The answer to a request. */
 export class IoResult {
-  /** Bit `i` is set when region `i` failed; `0n` when every region has all of it. */
+  /** Bit `i` is set when region `i` failed; `0n` when every region was transferred whole. */
   readonly errorBits: bigint;
   /** The regions that failed, in their order. */
   readonly failures: readonly IoFailure[];
   /**
-   * Resolves when the kernel is done with the request's memory. That is before the answer, unless a timeout or an abort came
-   * first.
+   * Resolves when the kernel is done with the request's memory: at the answer, or later after a timeout or an abort.
    */
   readonly settled: Promise<void>;
 
@@ -66,7 +65,7 @@ export class IoResult {
     this.settled = settled;
   }
 
-  /** Whether every region has all of it. */
+  /** Whether every region was transferred whole. */
   get ok(): boolean {
     return this.errorBits === 0n;
   }
@@ -82,9 +81,9 @@ export class IoResult {
   }
 
   /**
-   * For those who would forget to look.
+   * Throws when a region failed.
    *
-   * @returns This answer, when every region has all of it.
+   * @returns This answer, when every region was transferred whole.
    * @throws {IoError} With the failures, when any bit is set.
    *
    * @example
@@ -105,7 +104,7 @@ export class IoResult {
 /** The one answer of all requests that succeed. */
 export const SUCCESS: IoResult = Object.freeze(new IoResult(Object.freeze([]), Promise.resolve()));
 
-/** The answer, from what became of each region. */
+/** The answer to a request, from the outcome of each region. */
 export function answerOf(io: Io, settled: Promise<void> = SUCCESS.settled): IoResult {
   if (!io.failed) return SUCCESS;
   const failures: IoFailure[] = [];

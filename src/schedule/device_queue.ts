@@ -7,7 +7,7 @@
 import { pageSize } from "../../ffi/memory.ts";
 import type { BlockDevice } from "../device/device.ts";
 
-/** What can wait in a {@linkcode DeviceQueue}: a link of its list. */
+/** An entry of a {@linkcode DeviceQueue}: a link of its list. */
 export interface Queued<Self> {
   /** The next one in the same queue. */
   next: Self | null;
@@ -17,15 +17,15 @@ export interface Queued<Self> {
 export class DeviceQueue<Region extends Queued<Region>> {
   /** SQEs in flight for the device. */
   inFlight = 0;
-  /** Pool pages that stand in for the memory of requests that name the device. */
+  /** Pool pages that copies to or from the device hold. */
   bouncePages = 0;
-  /** Its place among the queues that have something to issue; -1 while it is not among them. */
+  /** Its place among the queues that have something to issue; -1 while it has nothing. */
   place = -1;
   /** The first region with something left to issue. */
   head: Region | null = null;
   /**
-   * Whether its SQEs may name registered buffers. The kernel checks those page by page (`iov_iter_aligned_bvec`), so for direct I/O in
-   * blocks longer than a page it refuses all of them. The same memory by its address is checked as a whole.
+   * Whether its SQEs may name registered buffers. The kernel checks a registered buffer page by page (`iov_iter_aligned_bvec`), so it
+   * refuses all direct I/O in blocks longer than a page. Memory named by its address is checked as a whole.
    */
   readonly takesFixed: boolean;
   #tail: Region | null = null;
@@ -33,8 +33,8 @@ export class DeviceQueue<Region extends Queued<Region>> {
   /**
    * @param device The device.
    * @param fd Its file descriptor, or its place in the table of files.
-   * @param flags `IOSQE_*` flags of its SQEs; one of them says which of the two `fd` is.
-   * @param forget Ends what the queue asked of its device.
+   * @param flags `IOSQE_*` flags of its SQEs. With `IOSQE_FIXED_FILE`, `fd` is a place in the table.
+   * @param forget Takes back the listener for the device's close.
    */
   constructor(
     readonly device: BlockDevice,
@@ -53,7 +53,7 @@ export class DeviceQueue<Region extends Queued<Region>> {
     this.#tail = region;
   }
 
-  /** Drops the first region from the queue: all of it was issued. */
+  /** Removes the first region, all of which was issued. */
   shift(): void {
     const first = this.head!;
     this.head = first.next;
@@ -61,7 +61,7 @@ export class DeviceQueue<Region extends Queued<Region>> {
     first.next = null;
   }
 
-  /** Drops a region from the queue, wherever it is. @returns Whether it was there. */
+  /** Removes a region from any place of the queue. @returns Whether it was there. */
   remove(region: Region): boolean {
     let before: Region | null = null;
     for (let one = this.head; one !== null; before = one, one = one.next) {

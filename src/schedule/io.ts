@@ -14,9 +14,9 @@ import type { DeviceQueue } from "./device_queue.ts";
 /** The most regions one request may name: one error bit each (`BITS_PER_LONG` in drivers/md/dm-io.c). */
 export const MAX_REGIONS = 64;
 
-/** The transfer is whole. */
+/** All bytes of the transfer were transferred. */
 export const DONE = 0;
-/** `asked` bytes at the transfer's `offset` are to be tried next. */
+/** `requested` bytes at the transfer's `offset` are issued next. */
 export const AGAIN = 1;
 /** The transfer failed at its `offset`, with its `errno`. */
 export const FAILED = 2;
@@ -40,13 +40,13 @@ export interface Operation {
   prep(transfer: Transfer, sqe: Sqe, engine: Engine): void;
   /** Takes in `cqe.res`: bytes transferred, or `-errno`. */
   complete(transfer: Transfer, result: number): Outcome;
-  /** Leaves the memory of what will not be transferred as the kernel's dm-io would. */
+  /** Ends a transfer that failed or was abandoned: a read zeroes the memory that it did not fill. */
   giveUp(transfer: Transfer): void;
 }
 
 /** A region of a request. */
 export class RegionIo {
-  /** What it is part of. */
+  /** The operation that it is part of. */
   readonly io: Io;
   /** Its place in the request, which is its bit. */
   readonly index: number;
@@ -60,14 +60,14 @@ export class RegionIo {
   bytes = 0;
   /** Where the bytes to transfer now end: the whole region, or a window of it. */
   end = 0;
-  /** How far transfers were issued. */
+  /** Where the bytes end that were issued. */
   issued = 0;
   /** The segment that holds the byte at `issued`, and where in it that is. */
   segment = 0;
   segmentAt = 0;
-  /** Transfers that are not at their end. */
+  /** Transfers in flight, or waiting for a retry. */
   transfers = 0;
-  /** Why it failed; 0 as long as it did not. */
+  /** The error number of its failure; 0 while it has none. */
   errno = 0;
   /** The first byte that is known not to be transferred. */
   failedAt = 0;
@@ -83,7 +83,7 @@ export class RegionIo {
     this.index = index;
   }
 
-  /** Notes a failure; the first byte counts, whichever transfer was answered first. */
+  /** Notes a failure. Of several, the one at the lowest byte counts. */
   fail(errno: number, at: number): void {
     if (this.errno !== 0 && this.failedAt <= at) return;
     this.errno = errno;
@@ -101,7 +101,7 @@ export class RegionIo {
 
 /** An operation on regions, used again for the next one when it is done. */
 export class Io {
-  /** Comes back with each region that ends; the scheduler does not look at it. */
+  /** The request that it is part of. The scheduler does not look at it. */
   readonly owner: unknown;
   /** What is to be done. */
   op!: Operation;
@@ -115,7 +115,7 @@ export class Io {
   count = 0;
   /** Regions that have not ended (the `count` of `struct io`). */
   pending = 0;
-  /** Whether nobody waits for it any more: nothing new of it is issued. */
+  /** Whether its request was answered at a deadline: no more SQEs of it are issued. */
   abandoned = false;
 
   constructor(owner: unknown) {
@@ -142,7 +142,7 @@ export class Io {
     return false;
   }
 
-  /** Makes it ready for the next use, and lets go of its devices. */
+  /** Makes it ready for the next use, and drops its references to devices. */
   clear(): void {
     for (let i = 0; i < this.count; i++) {
       const region = this.regions[i]!;
@@ -159,9 +159,9 @@ export class Io {
 export class Transfer {
   /** Its number: the low half of the SQE's user data. */
   readonly slot: number;
-  /** Tells it from earlier uses of the slot: the upper half of the SQE's user data. */
+  /** The use of the slot, counted: the upper half of the SQE's user data. */
   generation = 0;
-  /** The region that it is of; null while the slot is free. */
+  /** Its region; null while the slot is free. */
   region: RegionIo | null = null;
   /** The first byte that is not transferred yet. */
   offset = 0;
@@ -170,17 +170,17 @@ export class Transfer {
   /** The segment that holds the byte at `offset`, and where in it that is. */
   segment = 0;
   segmentAt = 0;
-  /** Bytes that the SQE in flight asks for. */
-  asked = 0;
+  /** Bytes that the SQE in flight is to move. */
+  requested = 0;
   /** Whether the SQE in flight names a registered buffer. */
   fixed = false;
-  /** Why it failed, once it has. */
+  /** The error number of its failure, once it failed. */
   errno = 0;
-  /** SQEs in a row that came back without progress and without an error of the device. */
+  /** SQEs in a row that completed without progress and without an error of the device. */
   retries = 0;
-  /** Whether the next SQE goes to the kernel in a batch of its own, so that no neighbour's error can fail it. */
+  /** Whether the next SQE is submitted in a batch of its own, so that no neighbour's error can fail it. */
   alone = false;
-  /** Where the bytes end that hold a bad block; 0 when none is known of. */
+  /** Where the bytes end that are known to hold a bad block; 0 when none are. */
   suspect = 0;
   /** The error that made them suspect. */
   cause = 0;
@@ -197,7 +197,7 @@ export class Transfer {
     this.end = region.issued + length;
     this.segment = region.segment;
     this.segmentAt = region.segmentAt;
-    this.asked = length;
+    this.requested = length;
     this.retries = 0;
     this.alone = false;
     this.suspect = 0;

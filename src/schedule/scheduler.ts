@@ -22,12 +22,12 @@ const TURN = 64 << 10;
 export const MAX_VECTORS = 1024;
 /** A run of at least this many bytes is worth an SQE of its own, with a fixed buffer. */
 const OWN_SQE = 64 << 10;
-/** A list that a burst made longer than this is given up when it is empty. */
+/** A list that a burst made longer than this is dropped when it is empty. */
 const MOST_KEPT = 1024;
 
-/** Drives one engine. */
+/** Schedules the SQEs of one engine. */
 export class Scheduler {
-  /** What it did so far. */
+  /** Counts since it was made. */
   readonly counters: { -readonly [K in keyof SchedulerCounters]: SchedulerCounters[K] } = {
     regions: 0,
     sqes: 0,
@@ -69,7 +69,7 @@ export class Scheduler {
     this.#files = new FreePlaces(engine.features.fixedFiles ? engine.tableEntries : 0);
   }
 
-  /** Whether something waits that could not be issued yet. */
+  /** Whether a region or a transfer waits for room or its share. */
   get waiting(): boolean {
     return this.#ready.length > 0 || this.#again.length > 0 || this.#engine.queued > 0;
   }
@@ -97,7 +97,7 @@ export class Scheduler {
     return queue;
   }
 
-  /** Queues all regions. Those with nothing to transfer have ended at once. */
+  /** Queues all regions. One with nothing to transfer ends at once. */
   add(io: Io): void {
     io.pending = io.count;
     for (let i = 0; i < io.count; i++) {
@@ -114,18 +114,18 @@ export class Scheduler {
     }
   }
 
-  /** Gives the kernel as much as it takes. @returns Whether that was anything. */
+  /** Submits as many SQEs as the kernel takes. @returns Whether there were any. */
   flush(): boolean {
     this.gathered = 0;
     for (let given = false;;) {
       const full = this.#fill();
       given = this.#submit() || given;
-      // What the engine did not take, it takes after a reap.
+      // SQEs that the kernel did not take are submitted again after a reap.
       if (!full || this.#engine.queued > 0) return given;
     }
   }
 
-  /** Takes in all CQEs that are there; regions that they end are to be collected. @returns How many CQEs. */
+  /** Takes in all CQEs of the ring. `collect` then gives the regions that they ended. @returns How many CQEs. */
   reap(): number {
     const count = this.#engine.reap();
     const { userData, generation, result } = this.#engine.completions;
@@ -133,7 +133,7 @@ export class Scheduler {
     return count;
   }
 
-  /** Hands out a region that has ended, once: it is done in its window, or failed, or abandoned. @returns Null when there is none. */
+  /** Gives the next region that has ended: its window is done, or it failed or was abandoned. Each is given once; null when none is left. */
   collect(): RegionIo | null {
     if (this.#collected < this.#endedCount) return this.#ended[this.#collected++]!;
     if (this.#endedCount > MOST_KEPT) this.#ended = [];
@@ -141,7 +141,7 @@ export class Scheduler {
     return null;
   }
 
-  /** Takes back what was not issued yet, as nobody waits for it any more. */
+  /** Removes the part of an operation that was not issued yet: its request was answered at a deadline. */
   abandon(io: Io): void {
     io.abandoned = true;
     for (let i = 0; i < io.count; i++) {
@@ -154,7 +154,7 @@ export class Scheduler {
     }
   }
 
-  /** The first byte of a region that is not known to be transferred. */
+  /** The lowest byte of a region that is not known to be transferred. */
   firstPending(region: RegionIo): number {
     let first = region.issued < region.bytes ? region.issued : region.bytes;
     for (const transfer of this.#slots.all) {
@@ -163,8 +163,10 @@ export class Scheduler {
     return first;
   }
 
-  /** Lets go of the devices: the engine is about to be closed. */
+  /** Drops the device queues, and regions that were not collected. The engine is closed next. */
   close(): void {
+    this.#ended = [];
+    this.#collected = this.#endedCount = 0;
     for (const queue of this.#queues.values()) queue.forget();
     this.#queues.clear();
     this.#recent.length = 0;
@@ -177,7 +179,7 @@ export class Scheduler {
     return given;
   }
 
-  // Queues SQEs while the engine has room. Returns whether it ran out of that before it ran out of work.
+  // Queues SQEs while the engine has room. Returns whether work is left, for which there is no room.
   #fill(): boolean {
     while (this.#again.length > 0) {
       if (!this.#hasRoom()) return true;
@@ -239,12 +241,12 @@ export class Scheduler {
     return length;
   }
 
-  // How much of what is left of a region the next SQE carries: one long run, or as many short ones as an iovec array holds.
+  // The bytes of a region that the next SQE carries: one long run of memory, or as many short ones as an iovec array holds.
   #nextLength(region: RegionIo): number {
     const { segments, op } = region.io;
     const { length } = segments;
     const { direct, logicalBlockSize } = region.device;
-    // A direct device takes whole blocks. They may be longer than what is otherwise best: ZFS has them of up to 16 MiB.
+    // A direct device takes whole blocks, which may be longer than an operation's most bytes: those of ZFS have up to 16 MiB.
     const block = direct ? logicalBlockSize : 1;
     const most = Math.min(region.end - region.issued, Math.max(op.mostBytes, block));
     let total = length[region.segment]! - region.segmentAt;
@@ -268,7 +270,7 @@ export class Scheduler {
     this.#engine.push(sqe);
   }
 
-  // The kernel merges neighbours of one batch into one command. This one's batch holds nothing else.
+  // The kernel merges neighbours of one batch into one command, so this batch holds one SQE.
   #pushAlone(transfer: Transfer): void {
     if (this.#engine.queued > 0) this.#submit();
     this.#push(transfer);
@@ -280,7 +282,7 @@ export class Scheduler {
     const region = transfer.region!;
     const { io } = region;
     if (result > 0) this.counters.bytes += result;
-    if (result >= 0 && result < transfer.asked) this.counters.shortTransfers++;
+    if (result >= 0 && result < transfer.requested) this.counters.shortTransfers++;
     switch (io.op.complete(transfer, result)) {
       case AGAIN:
         if (io.abandoned) this.#giveUp(transfer);

@@ -1,5 +1,5 @@
 /**
- * Slots: the places that SQEs in flight have, one transfer each.
+ * Slots: one for each SQE in flight, which holds its transfer.
  *
  * @module
  */

@@ -99,6 +99,47 @@ Deno.test("each property of regions and of a deadline is read once, and what was
     expectSame(back, data);
   }));
 
+Deno.test("a getter of the options that reads another region leaves the call its own region", () =>
+  withFiles(async ([a, b]) => {
+    await using io = new IoClient({ pages: 8 });
+    const [mine, others] = [pattern(4096, 1), pattern(4096, 2)];
+    const region = { bdev: a!, sector: 8, count: 8 };
+    const other = { bdev: b!, sector: 0, count: 8 };
+    io.writeSync([region], mine);
+    io.writeSync([other], others);
+    const options = {
+      get locate() {
+        const inner = new Uint8Array(4096);
+        io.readSync(other, inner);
+        expectSame(inner, others);
+        return true;
+      },
+    };
+    const [blocking, async] = [new Uint8Array(4096), new Uint8Array(4096)];
+    assertEquals(io.readSync(region, blocking, options).ok, true);
+    assertEquals((await io.read(region, async, options)).ok, true);
+    expectSame(blocking, mine);
+    expectSame(async, mine);
+  }));
+
+Deno.test("a getter of a region that aborts the request's own signal cancels the request", () =>
+  withFiles(async ([device], [path]) => {
+    await using io = new IoClient({ pages: 8 });
+    const controller = new AbortController();
+    const region = {
+      bdev: device!,
+      sector: 0,
+      get count() {
+        controller.abort();
+        return 8;
+      },
+    };
+    const { failures } = await io.write([region], pattern(4096, 1), { signal: controller.signal });
+    assertEquals(failures.map(({ code }) => code), ["ECANCELED"]);
+    assertEquals(io.outstanding, 0);
+    expectSame(Deno.readFileSync(path!).subarray(0, 4096), new Uint8Array(4096));
+  }));
+
 for (const kind of ["pool", "shared", "own"] as const) {
   Deno.test(`each property of a page list and of bio vectors is read once: ${kind} pages`, () =>
     withFiles(async ([device], [path]) => {

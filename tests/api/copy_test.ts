@@ -104,6 +104,19 @@ Deno.test("a pool whose memory was transferred away refuses or fails, and closes
     taken.fill(2);
   }));
 
+Deno.test("copies go through the reserve once the pool's memory was transferred away", () =>
+  withFile(async (device) => {
+    await using io = new IoClient({ pages: 1024 });
+    const data = pattern(1 << 20, 1);
+    const where = { bdev: device, sector: 0, count: data.length / 512 };
+    assertEquals(io.writeSync([where], data).ok, true);
+    (io.pool.alloc(1).buffer as ArrayBuffer).transfer();
+    assertEquals(io.writeSync([where], data).ok, true);
+    const back = new Uint8Array(data.length);
+    assertEquals((await io.read(where, back)).ok, true);
+    expectSame(back, data);
+  }));
+
 Deno.test("a list is refused, and nothing is lost, when a part of the pool was transferred away", async () => {
   for (const first of [true, false]) {
     await using io = new IoClient({ pages: 2 });

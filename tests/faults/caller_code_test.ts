@@ -1,6 +1,6 @@
 /** Code of the caller's that the library runs: closeFd, signals, callbacks. It runs outside the loop over CQEs, and harms nobody else. */
 
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { closeSync, openSync } from "node:fs";
 import { BlockDevice, IoClient, SECTOR_SIZE, WRITE } from "../../mod.ts";
 import { clientOn } from "../../src/client.ts";
@@ -187,4 +187,62 @@ Deno.test("a callback that throws when the ring broke keeps no other request pen
   assertEquals(messages, [0, 1, 2].map((i) => `from callback ${i}`));
   await io.close();
   assertEquals(bdev.inFlight, 0);
+});
+
+Deno.test("a callback that breaks the ring gets no other callback called twice", async () => {
+  await using scratch = await Scratch.create();
+  await using bdev = BlockDevice.open(scratch.join("file"), { write: true, create: BYTES });
+  const ring = new BreakingRing(64);
+  const io = clientOn(ring, { pages: 64 });
+  const region = { bdev, sector: 0, count: 8 };
+  const data = io.pool.alloc(1);
+  const controller = new AbortController();
+  const { signal } = controller;
+  const calls = [0, 0, 0];
+  for (const i of calls.keys()) {
+    // The kernel has them, and their CQEs stay in the ring: all three are answered by the abort, and not settled.
+    ring.keepsCompletions = true;
+    io.notify(
+      WRITE,
+      [region],
+      data,
+      () => {
+        calls[i]!++;
+        ring.breaksAt = 0;
+        assertThrows(() => io.writeSync([region], data));
+      },
+      null,
+      { signal },
+    );
+  }
+  controller.abort();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assertEquals(calls, [1, 1, 1]);
+  await io.close();
+});
+
+Deno.test("a closeFd that breaks the ring ends a blocking call with the ring's error", async () => {
+  await using scratch = await Scratch.create();
+  await using other = BlockDevice.open(scratch.join("other"), { write: true, create: BYTES });
+  const ring = new BreakingRing(64);
+  const io = clientOn(ring, { pages: 16 });
+  const closing = device(scratch.join("closing"), () => {
+    ring.breaksAt = 0;
+    assertThrows(() => io.writeSync([{ bdev: other, sector: 0, count: 8 }], pattern(4096, 1)));
+    ring.breaksAt = Infinity;
+  });
+  const calls: bigint[] = [];
+  const regions = [{ bdev: closing, sector: 0, count: 8 }, { bdev: other, sector: 0, count: 8 }];
+  io.notify(WRITE, regions, pattern(4096, 1), (bits) => calls.push(bits), null);
+  const closed = closing.close();
+  // Longer than a window: the ring breaks before it is done.
+  const long = new Uint8Array(BYTES);
+  assertThrows(
+    () => io.writeSync([{ bdev: other, sector: 0, count: BYTES / SECTOR_SIZE }], long),
+    Error,
+    "the ring is broken",
+  );
+  await closed;
+  await io.close();
+  assertEquals(calls, [3n]);
 });

@@ -5,6 +5,13 @@ export class BreakingRing extends IoUring {
   /** It fails at a submit of so many SQEs or more; 0: at any. */
   breaksAt = Infinity;
 
+  /** Whether CQEs stay in the ring. */
+  keepsCompletions = false;
+
+  override reap(): number {
+    return this.keepsCompletions ? 0 : super.reap();
+  }
+
   override submit(): number {
     if (this.queued >= this.breaksAt) throw new Error("the ring is broken");
     return super.submit();
