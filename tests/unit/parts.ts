@@ -56,7 +56,7 @@ export function plainOperation(parts: Partial<Operation> = {}): Operation {
     mostBytes: 2 ** 20,
     locates: false,
     prep: (transfer, sqe) => {
-      sqe.length = transfer.asked;
+      sqe.length = transfer.requested;
     },
     complete: (transfer: Transfer, result) => {
       if (result === 0) return AGAIN;

@@ -45,7 +45,7 @@ Deno.test("a whole transfer is done", () => {
 Deno.test("a short transfer goes on at the byte where it stopped, in memory too", () => {
   const transfer = transferOf({ segments: segmentsOf(4096, 28672) });
   assertEquals(completeData(transfer, 5000), AGAIN);
-  assertEquals([transfer.offset, transfer.asked], [5000, 32768 - 5000]);
+  assertEquals([transfer.offset, transfer.requested], [5000, 32768 - 5000]);
   assertEquals([transfer.segment, transfer.segmentAt], [1, 904]);
   assertEquals(completeData(transfer, 32768 - 5000), DONE);
 });
@@ -53,7 +53,7 @@ Deno.test("a short transfer goes on at the byte where it stopped, in memory too"
 Deno.test("a short direct transfer goes on from a whole block", () => {
   const transfer = transferOf({ direct: true, block: 4096 });
   assertEquals(completeData(transfer, 5000), AGAIN);
-  assertEquals([transfer.offset, transfer.asked], [4096, 28672]);
+  assertEquals([transfer.offset, transfer.requested], [4096, 28672]);
 });
 
 Deno.test("an error that passes is tried again 16 times, then it is the transfer's", () => {
@@ -61,7 +61,7 @@ Deno.test("an error that passes is tried again 16 times, then it is the transfer
     const transfer = transferOf({});
     const outcomes = Array.from({ length: 17 }, () => completeData(transfer, -errno));
     assertEquals(outcomes, [...new Array(16).fill(AGAIN), FAILED]);
-    assertEquals([transfer.errno, transfer.offset, transfer.asked], [errno, 0, 64 * 512]);
+    assertEquals([transfer.errno, transfer.offset, transfer.requested], [errno, 0, 64 * 512]);
   }
 });
 
@@ -88,7 +88,11 @@ Deno.test("nothing transferred without an error is EIO at once", () => {
 
 Deno.test("a medium error without a search is tried once more, alone, then it is the transfer's", () => {
   const transfer = transferOf({});
-  assertEquals([completeData(transfer, -ENODATA), transfer.alone, transfer.asked], [AGAIN, true, 64 * 512]);
+  assertEquals([completeData(transfer, -ENODATA), transfer.alone, transfer.requested], [
+    AGAIN,
+    true,
+    64 * 512,
+  ]);
   assertEquals([completeData(transfer, -ENODATA), transfer.errno], [FAILED, ENODATA]);
 });
 
@@ -97,8 +101,8 @@ Deno.test("a medium error with a search is tried again in halves and ends at the
     const transfer = transferOf({ locate: true });
     let outcome: number = AGAIN;
     for (let sqes = 0; outcome === AGAIN && sqes < 100; sqes++) {
-      const { offset, asked } = transfer;
-      outcome = completeData(transfer, offset <= bad * 512 && offset + asked > bad * 512 ? -EIO : asked);
+      const { offset, requested } = transfer;
+      outcome = completeData(transfer, offset <= bad * 512 && offset + requested > bad * 512 ? -EIO : requested);
     }
     assertEquals([outcome, transfer.errno, transfer.offset, transfer.alone], [FAILED, EIO, bad * 512, false]);
   }));

@@ -34,13 +34,13 @@ function search(
 ): number {
   for (let sqes = 1;; sqes++) {
     // The kernel moves some of the good bytes before it tells of the bad ones.
-    const short = cut(Math.min(bad * transfer.block - transfer.offset, transfer.asked));
+    const short = cut(Math.min(bad * transfer.block - transfer.offset, transfer.requested));
     if (short > 0) {
       moved(transfer, short);
-      transfer.asked = nextLength(transfer);
+      transfer.requested = nextLength(transfer);
     }
     const from = transfer.offset;
-    const to = from + transfer.asked;
+    const to = from + transfer.requested;
     assertLessOrEqual(sqes, 100, "it goes on for ever");
     assertGreater(to, from, "an empty range");
     assertLessOrEqual(to, transfer.end, "a range past the transfer's end");
@@ -50,7 +50,7 @@ function search(
     } else {
       moved(transfer, to - from);
     }
-    transfer.asked = nextLength(transfer);
+    transfer.requested = nextLength(transfer);
   }
 }
 
@@ -106,7 +106,7 @@ Deno.test("a short transfer that ends within a block does not lead the search pa
 
 Deno.test("all that is left is asked for at once when the suspect bytes were transferred after all", () => {
   const transfer = transferOf(0, 64 * 512, 512);
-  transfer.asked = 16 * 512;
+  transfer.requested = 16 * 512;
   searchesOn(transfer, EIO);
   moved(transfer, nextLength(transfer));
   assertEquals(nextLength(transfer), 4 * 512, "half of what is suspect");
@@ -117,7 +117,7 @@ Deno.test("all that is left is asked for at once when the suspect bytes were tra
 Deno.test("a search keeps the error that began it, whatever it meets later", () => {
   const transfer = transferOf(0, 64 * 512, 512);
   searchesOn(transfer, ENODATA);
-  transfer.asked = nextLength(transfer);
+  transfer.requested = nextLength(transfer);
   searchesOn(transfer, EIO);
   assertEquals(transfer.cause, ENODATA);
 });
