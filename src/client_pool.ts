@@ -1,5 +1,5 @@
 /**
- * The pool as a program sees it: after each change, what waits for pages goes on.
+ * The pool as a program sees it: after each change, copies that wait for pages go on.
  *
  * @module
  */
@@ -14,7 +14,7 @@ export class ClientPool implements Pool {
   readonly #pages: PagePool;
   readonly #driver: Driver;
 
-  /** Takes the pages, and the driver of what waits for them. */
+  /** Takes the pages, and the driver of the copies that wait for them. */
   constructor(pages: PagePool, driver: Driver) {
     this.#pages = pages;
     this.#driver = driver;

@@ -1,5 +1,5 @@
 /**
- * Bounces: pool pages that stand in for memory which the kernel can't be given, a window at a time.
+ * Bounces: memory that the kernel can't use is copied through pages of the pool, a window at a time.
  *
  * @module
  */
@@ -12,18 +12,18 @@ import type { Io, RegionIo } from "../schedule/io.ts";
 import { MAX_VECTORS } from "../schedule/scheduler.ts";
 import { Segments } from "./segments.ts";
 
-/** The most pages that one request has at a time. */
+/** The most pages of one window. */
 const WINDOW_PAGES = 256;
 
 /** Carries one request through the pool's pages. Each window is copied once, whatever the number of regions. */
 export class Bounce implements PageWaiter {
-  /** What it carries. */
+  /** The operation. */
   readonly io: Io;
-  /** The first device's queue, or that which holds it up: those of one device wait behind each other. */
+  /** The queue of the first device, or of the device that holds it up. Bounces with one key are served in order. */
   key: unknown;
   /** Whether it waits for pages. */
   waiting = false;
-  /** Whether nothing more of it is to be issued. */
+  /** Whether it ended early, so that no more windows of it are issued. */
   over = false;
 
   readonly #memory: Segments;
@@ -37,12 +37,12 @@ export class Bounce implements PageWaiter {
   #end = 0;
 
   /**
-   * @param io What it carries; its regions are set.
+   * @param io The operation; its regions are set.
    * @param memory The caller's memory.
    * @param need Bytes of the longest region.
-   * @param pool Where the pages come from.
+   * @param pool Has the pages.
+   * @param served Receives this bounce whenever a window is ready to be issued, and when it ended early.
    * @throws {SystemError} When the system has no memory for pages to copy through.
-   * @param served Is given this bounce each time that a window is ready to be issued, or that it is over.
    */
   constructor(io: Io, memory: Segments, need: number, pool: PagePool, served: Bounce[]) {
     this.io = io;
@@ -61,7 +61,7 @@ export class Bounce implements PageWaiter {
     pool.reserve(this.#unit);
   }
 
-  /** Where the window under way begins, in bytes from the start of the memory: all before it is done. */
+  /** Where the current window begins, in bytes from the start of the memory. All before it is done. */
   get start(): number {
     return this.#start;
   }
@@ -72,12 +72,12 @@ export class Bounce implements PageWaiter {
     this.#pool.wait(this);
   }
 
-  /** Takes pages, as many as are fair, and fills them for the next window. */
+  /** Takes a fair number of pages, and fills them for the next window. */
   take(): "served" | "short" | "held" {
     const { io } = this;
     const available = this.#pool.availableForCopies;
     if (available < this.#unit) return "short";
-    // As with slots: a device may hold pages only while it has fewer than are left, so that one that hangs leaves some for others.
+    // As with slots, a device may take pages only while it holds fewer than are free, so that hung devices leave pages to others.
     for (let i = 0; i < io.count; i++) {
       const { queue } = io.regions[i]!;
       if (queue.bouncePages < available) continue;
@@ -113,7 +113,7 @@ export class Bounce implements PageWaiter {
     return "served";
   }
 
-  /** Stops waiting for pages: what was not transferred yet has failed. */
+  /** Ends a bounce that waits for pages. The bytes that were not transferred fail. */
   cancel(errno: number): void {
     if (!this.waiting) return;
     this.waiting = false;
@@ -123,18 +123,18 @@ export class Bounce implements PageWaiter {
     }
     this.over = true;
     this.#served.push(this);
-    // Those behind it may have waited only for their turn.
+    // Bounces behind it may have waited for nothing else.
     this.#pool.serve();
   }
 
-  /** A region's part of the window is done: its device has these pages no more, whatever the other regions wait for. */
+  /** Counts the window's pages off a region's device, which is done with them, though other regions may not be. */
   regionEnded(region: RegionIo): void {
     region.queue.bouncePages -= this.#taken;
-    // Others of this device may have waited for no more than that.
+    // Bounces to the same device may have waited for that.
     this.#pool.serve();
   }
 
-  /** A window was transferred to, or from, every region. @returns Whether it was the last. */
+  /** Ends a window that all regions are done with, and queues for the next. @returns Whether there is none. */
   advance(): boolean {
     const { io } = this;
     const length = this.#end - this.#start;
@@ -153,7 +153,7 @@ export class Bounce implements PageWaiter {
     return this.#unit > MAX_VECTORS && this.#pages.count > MAX_VECTORS;
   }
 
-  // The owner detached or shrank the memory while it was in use: what the kernel says of a bad address.
+  // The caller detached or shrank the memory while it was in use. The kernel's error for a bad address is EFAULT.
   #fault(): void {
     for (let i = 0; i < this.io.count; i++) {
       const region = this.io.regions[i]!;

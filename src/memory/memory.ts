@@ -33,10 +33,10 @@ export interface BioVec {
 /** Memory for a request: one contiguous buffer, a page list with an offset in its first page, or bio vectors. */
 export type IoMemory = Uint8Array | { pageList: PageList; offset?: number } | { bvecs: readonly BioVec[] };
 
-/** Tells which arena an `ArrayBuffer` is, if it is one. */
+/** Finds the arena of an `ArrayBuffer`; null when it has none. */
 export type FindArena = (buffer: ArrayBufferLike) => Arena | null;
 
-/** The most pages of a list that one request follows: 4 GiB of them. A list that goes in a circle has no other end. */
+/** The most pages of a list that one request follows: 4 GiB in pages of 4 KiB. It ends a list that is a circle. */
 const MAX_PAGES = 2 ** 20;
 
 /**
@@ -45,8 +45,8 @@ const MAX_PAGES = 2 ** 20;
  * @param memory The memory.
  * @param need Bytes of the longest region.
  * @param segments Is filled.
- * @param findArena Tells which arena an `ArrayBuffer` is.
- * @throws {TypeError} For what is no memory, or a page that is no page.
+ * @param findArena Finds the arena of an `ArrayBuffer`.
+ * @throws {TypeError} When `memory`, or a page of it, is of no such type.
  * @throws {RangeError} For memory shorter than the longest region, an offset outside the first page, a bvec outside its page.
  */
 export function reduce(memory: IoMemory, need: number, segments: Segments, findArena: FindArena): void {
@@ -77,7 +77,7 @@ function reducePageList(
   let left = need;
   let from = offset;
   let index = 0;
-  // A list may be longer than what is asked for, or a circle: it is followed as far as it is needed.
+  // The list is followed only as far as the request needs it: it may be longer, or a circle.
   for (let node: PageList | null = list; left > 0; node = node.next, index++) {
     if (node === null) throw tooShort(need - left, need);
     if (typeof node !== "object") throw new TypeError(`pageList is ${describe(node)}; it must be a PageList`);
@@ -152,8 +152,8 @@ function tooShort(have: number, need: number): RangeError {
 const sharedArenas = new WeakMap<SharedArrayBuffer, Arena>();
 
 /**
- * The arena of a `SharedArrayBuffer`: it can be neither detached nor shrunk, so it holds still while it is referenced. An
- * `ArrayBuffer` has no arena: its owner can transfer it and let it be collected while the kernel still writes there.
+ * The arena of a `SharedArrayBuffer`, which can be neither detached nor shrunk, and stays where it is while it is referenced. An
+ * `ArrayBuffer` has no arena: the caller can transfer it, and it may be collected while the kernel still writes there.
  *
  * @param buffer Any buffer.
  * @returns Its arena, or null when it is not shared.

@@ -4,7 +4,7 @@
  * @module
  */
 
-/** Memory that the kernel may be given the address of: it neither moves nor goes while this object is held. */
+/** Memory whose address the kernel may use: it neither moves nor is freed while this object is referenced. */
 export interface Arena {
   /** Its address. */
   readonly address: number;
@@ -14,7 +14,7 @@ export interface Arena {
   readonly index: number;
 }
 
-// Arrays that one very long request made are not kept for the next.
+// Longer arrays are not kept for the next request.
 const KEPT = 64;
 
 /** A place in segments. */
@@ -29,7 +29,7 @@ export interface Cursor {
 export class Segments {
   /** How many there are. */
   count = 0;
-  /** The arena that holds the run, or null for memory that the kernel may not be given. */
+  /** The arena that holds the run; null for memory whose address the kernel may not use. */
   arena: (Arena | null)[] = [];
   /** The bytes that the run lies in. */
   bytes: Uint8Array[] = [];
@@ -54,7 +54,7 @@ export class Segments {
     this.count++;
   }
 
-  /** Forgets all runs, and lets go of their memory. */
+  /** Removes all runs, and drops the references to their memory. */
   clear(): void {
     if (this.count > KEPT) {
       this.arena = [];
@@ -106,7 +106,7 @@ export class Segments {
     }
   }
 
-  /** Fills bytes of one run with zeros. Memory that its owner has detached meanwhile nobody can read any more. */
+  /** Fills bytes of one run with zeros. Detached memory is skipped, as it cannot be read any more. */
   zeroRun(i: number, at: number, length: number): void {
     const bytes = this.bytes[i]!;
     if (bytes.length > 0) bytes.fill(0, this.at[i]! + at, this.at[i]! + at + length);
@@ -119,7 +119,7 @@ export class Segments {
    * @param target Where to.
    * @param targetStart Byte offset in the whole of those.
    * @param length How many bytes.
-   * @returns How many were copied: fewer when the owner of some memory has detached or shrunk it meanwhile.
+   * @returns How many were copied: fewer when the caller has detached or shrunk some of the memory.
    */
   copyTo(start: number, target: Segments, targetStart: number, length: number): number {
     const from = this.#find(start);

@@ -9,23 +9,23 @@ import type { Engine } from "../engine/engine.ts";
 import type { Arena } from "../memory/segments.ts";
 
 const FREE = 0;
-/** The program has it. */
+/** Allocated by the program. */
 export const ALLOCATED = 1;
-/** Given back by its owner while the kernel still has it: free when the last pin goes. */
+/** Given back by the program while a request uses it: free when the last pin is undone. */
 const FREED_IN_USE = 2;
 /** Given back to the system for good. */
 const CUT = 3;
-/** A request has it, to stand in for memory that the kernel can't be given: nothing that the program may name, or free. */
+/** Lent to a copy: the program may neither name nor free it. */
 export const LENT = 4;
 
-/** Whom a page may be given to. */
+/** The use that a page is allocated for. */
 export type PageUse = typeof ALLOCATED | typeof LENT;
 
 /** Adjacent pages, each free, allocated or cut, and pinned by as many requests as use it. */
 export class Chunk implements Arena {
   /** Their address. */
   readonly address: number;
-  /** Their memory; length 0 once the chunk is gone. */
+  /** Their memory; length 0 once it is unmapped. */
   readonly bytes: Uint8Array;
   /** Pages that are not cut; they are the first ones. */
   pages: number;
@@ -41,7 +41,7 @@ export class Chunk implements Arena {
   readonly #pins: Uint32Array;
   #place = -1;
   #registered = false;
-  // Where the last search ended: pages are handed out in turn, which keeps a search short.
+  // Where the last search ended. The next one begins there, which keeps searches short.
   #cursor = 0;
 
   /**
@@ -64,17 +64,17 @@ export class Chunk implements Arena {
     return this.#registered ? this.#place : -1;
   }
 
-  /** The place that it has, whether registered or not; -1 when it has none. */
+  /** The place that it took in the table, registered or not; -1 when it took none. */
   get place(): number {
     return this.#place;
   }
 
-  /** The buffer by which its pages are known. */
+  /** The buffer that its pages are views of. */
   get buffer(): ArrayBuffer {
     return this.#memory.buffer;
   }
 
-  /** Whether its memory was taken away by `transfer`: its pages are handed out no more. */
+  /** Whether the program transferred its buffer away. Its pages are not allocated again. */
   get lost(): boolean {
     return this.#memory.buffer.detached;
   }
@@ -103,7 +103,7 @@ export class Chunk implements Arena {
    * Allocates adjacent pages.
    *
    * @param count How many.
-   * @param use By whom.
+   * @param use What for.
    * @returns The first page's number, or -1 when no run is long enough.
    */
   allocate(count: number, use: PageUse): number {
@@ -124,7 +124,7 @@ export class Chunk implements Arena {
   }
 
   /**
-   * Gives allocated pages back. One that the kernel still has is free once it does not.
+   * Gives allocated pages back. A page that a request uses is free when the last pin is undone.
    *
    * @returns How many are free at once.
    */
@@ -142,7 +142,7 @@ export class Chunk implements Arena {
   }
 
   /**
-   * Keeps pages from being handed out again.
+   * Keeps pages from being allocated again.
    *
    * @param at Byte offset of the memory in use.
    * @param length Its length in bytes.

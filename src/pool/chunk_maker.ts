@@ -1,5 +1,5 @@
 /**
- * How chunks of pages come and go: mapped, and registered as a fixed buffer where there is a place and memory to lock.
+ * Makes chunks of pages: mapped, and registered as a fixed buffer when the table has a place and the system has memory to lock.
  *
  * @module
  */
@@ -12,20 +12,20 @@ import { Chunk } from "./chunk.ts";
 
 /** Makes the chunks of one pool. */
 export class ChunkMaker {
-  /** Why the kernel would not register pages as a fixed buffer; null while it did. */
+  /** Why the kernel refused to register pages as a fixed buffer; null when it never did. */
   refused: string | null = null;
 
   readonly #engine: Engine;
   readonly #places: FreePlaces;
 
-  /** @param engine Whose table of fixed buffers the pages go into. */
+  /** @param engine Registers the pages in its table of fixed buffers. */
   constructor(engine: Engine) {
     this.#engine = engine;
     this.#places = new FreePlaces(engine.features.fixedBuffers ? engine.tableEntries : 0);
   }
 
   /**
-   * Makes a chunk. Without a place, or without memory to lock, its pages are as good, but the kernel maps them anew for each request.
+   * Makes a chunk. Without a place or memory to lock, its pages work too, but the kernel maps them anew for each request.
    *
    * @param pages How many, at most 1 GiB of them.
    * @throws {SystemError} When the system has no room for them.

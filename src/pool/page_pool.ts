@@ -1,5 +1,5 @@
 /**
- * The pool's pages: which are free, whose they are, who waits for some.
+ * The pool's pages: which are free, allocated or lent to copies, and the queue of waiters for them.
  *
  * @module
  */
@@ -7,6 +7,7 @@
 import { pageSize, physicalPages } from "../../ffi/memory.ts";
 import { ALLOCATED, Chunk, LENT, type PageUse } from "./chunk.ts";
 import { ChunkMaker } from "./chunk_maker.ts";
+import { exhausted, noCount, type PoolState, tooFew } from "./refusals.ts";
 import { Reserve } from "./reserve.ts";
 import { type Run, runsOf } from "./runs.ts";
 import type { Engine } from "../engine/engine.ts";
@@ -30,23 +31,23 @@ export class PagePool implements Pool {
   readonly #queue = new PageQueue();
   #pages = 0;
   #free = 0;
-  // Pages that were put while in use: the next ones that come free go back to the system instead.
+  // Pages that were put while in use. The next pages that come free go back to the system in their place.
   #owed = 0;
   #refusal: Error | null = null;
   #halted = false;
   #settling = false;
-  // Whether somebody waits for more pages than are free: nobody overtakes them.
+  // Whether a waiter needs more pages than are free. Then no later caller gets pages before it.
   #short = false;
   // Pages whose buffer the program transferred away.
   #lostPages = 0;
 
-  /** @param engine Whose table of fixed buffers the pages go into. */
+  /** @param engine Registers the pages in its table of fixed buffers. */
   constructor(engine: Engine) {
     this.#maker = new ChunkMaker(engine);
     this.#reserve = new Reserve(this.#maker);
   }
 
-  /** Why the kernel would not register pages as a fixed buffer; null while it did. */
+  /** Why the kernel refused to register pages as a fixed buffer; null when it never did. */
   get registrationRefused(): string | null {
     return this.#maker.refused;
   }
@@ -59,19 +60,19 @@ export class PagePool implements Pool {
     return Math.max(0, this.#free - this.#owed);
   }
 
-  /** How many pages a copy may take: those of the pool, unless somebody waits for them, and the reserve. */
+  /** How many pages a copy may take: those of the reserve, and the pool's free pages unless a waiter is short of them. */
   get availableForCopies(): number {
     return (this.#short ? 0 : this.available) + this.#reserve.free;
   }
 
-  /** Sees to it that copies have so many adjacent pages of their own. @throws {SystemError} When the system has no room for them. */
+  /** Makes the reserve hold at least so many adjacent pages. @throws {SystemError} When the system has no room for them. */
   reserve(pages: number): void {
     this.#reserve.hold(pages);
   }
 
   get(pages: number): void {
     this.#assertOpen();
-    // The kernel would give page by page until nothing is left for anybody.
+    // The kernel grants any mapping, and runs out of memory as the pages are touched.
     checkInteger("pages", pages, 0, physicalPages() - this.#pages, "what this machine has besides");
     const made: Chunk[] = [];
     const most = CHUNK_BYTES / this.#page;
@@ -92,7 +93,7 @@ export class PagePool implements Pool {
 
   put(pages: number): void {
     this.#assertOpen();
-    checkInteger("pages", pages, 0, this.#pages, this.#bound(pages));
+    this.#checkCount(pages, 0);
     this.#pages -= pages;
     this.#owed += pages;
     this.serve();
@@ -101,7 +102,7 @@ export class PagePool implements Pool {
   alloc(pages: number): Uint8Array<ArrayBuffer> {
     this.#checkRun(pages);
     const view = this.#short ? null : this.#take(pages);
-    if (view === null) throw this.#exhausted(pages, "adjacent ");
+    if (view === null) throw exhausted(this.#state, pages, "adjacent ");
     return view;
   }
 
@@ -114,9 +115,9 @@ export class PagePool implements Pool {
       take: () => {
         const view = this.#take(pages);
         if (view !== null) resolve(view);
-        else if (pages > this.#longestRun()) reject(this.#tooFew(pages));
+        else if (pages > this.#longestRun()) reject(tooFew(this.#state, pages));
         else {
-          // One that waits for adjacent pages, while there are enough, holds up nobody who can do with others.
+          // When enough pages are free, but not adjacent, later waiters may still take other pages.
           if (pages > this.available) this.#short = true;
           return "held";
         }
@@ -129,16 +130,16 @@ export class PagePool implements Pool {
 
   allocList(pages: number): PageList {
     this.#assertOpen();
-    checkInteger("pages", pages, 1, this.#pages, this.#bound(pages));
-    if (pages > this.available || this.#short) throw this.#exhausted(pages, "");
-    // Adjacent pages, in order, go to the device as one run; so a run is looked for first.
+    this.#checkCount(pages, 1);
+    if (pages > this.available || this.#short) throw exhausted(this.#state, pages, "");
+    // A run of adjacent pages is tried first: it goes to the device as one SQE.
     const run = this.#take(pages);
     let list: PageList | null = null;
     for (let i = pages - 1; i >= 0; i--) {
       const page = run?.subarray(i * this.#page, (i + 1) * this.#page) ?? this.#take(1);
       if (page === null) {
         if (list !== null) this.free(list);
-        throw this.#exhausted(pages, "");
+        throw exhausted(this.#state, pages, "");
       }
       list = { next: list, page };
     }
@@ -216,18 +217,18 @@ export class PagePool implements Pool {
     this.serve();
   }
 
-  /** How many wait for pages. */
+  /** How many waiters the queue holds. */
   get waiting(): number {
     return this.#queue.size;
   }
 
-  /** Queues somebody for pages; it is served at once if pages are there and nobody waits. */
+  /** Queues a waiter. It is served at once when pages are free and no other waiter is before it. */
   wait(waiter: PageWaiter): void {
     this.#queue.add(waiter);
     this.serve();
   }
 
-  /** Brings the pool to rest: owed pages go back to the system, then those who wait are served in order. */
+  /** Gives owed pages back to the system, then serves the waiters in order. */
   serve(): void {
     if (this.#settling || this.#halted) return;
     this.#settling = true;
@@ -241,20 +242,20 @@ export class PagePool implements Pool {
     }
   }
 
-  /** Refuses those who wait, and may be refused, and all who ask from here on. */
+  /** Refuses the waiters that may be refused, and all calls from here on. */
   refuse(error: Error): void {
     this.#refusal = error;
     for (const waiter of this.#queue.removeRefusable()) waiter.refuse!(error);
     this.serve();
   }
 
-  /** Serves nobody any more: the ring broke, and nothing is trusted. Pages stay mapped, as the kernel may still use them. */
+  /** Stops serving waiters, as the ring broke. Pages stay mapped, as the kernel may still use them. */
   halt(error: Error): void {
     this.#halted = true;
     this.refuse(error);
   }
 
-  /** Frees all pages, whoever has them: views of them have length 0 from here on. Nothing may be in flight. */
+  /** Frees all pages, allocated ones too. Views of them have length 0 from here on. Nothing may be in flight. */
   close(): void {
     this.#halted = true;
     for (const chunk of [...this.#chunks.splice(0), ...this.#lost.splice(0)]) chunk.dispose();
@@ -293,7 +294,7 @@ export class PagePool implements Pool {
     return null;
   }
 
-  // Before pages are counted for those who wait: one that was promised pages of a lost chunk would wait for good.
+  // Comes before the count of free pages: a waiter that counted on pages of a lost chunk would wait for good.
   #loseTransferred(): void {
     for (let i = this.#chunks.length - 1; i >= 0; i--) {
       const chunk = this.#chunks[i]!;
@@ -301,7 +302,7 @@ export class PagePool implements Pool {
     }
   }
 
-  // Somebody transferred the chunk's memory away: it stays mapped, and is handed out no more.
+  // Removes a chunk whose buffer the program transferred away. It stays mapped, and its pages are not allocated again.
   #lose(chunk: Chunk): void {
     this.#chunks.splice(this.#chunks.indexOf(chunk), 1);
     this.#lost.push(chunk);
@@ -322,47 +323,25 @@ export class PagePool implements Pool {
 
   #checkRun(pages: number): void {
     this.#assertOpen();
-    checkInteger("pages", pages, 1, this.#pages, this.#bound(pages));
-    if (pages > this.#longestRun()) throw this.#tooFew(pages);
+    this.#checkCount(pages, 1);
+    if (pages > this.#longestRun()) throw tooFew(this.#state, pages);
   }
 
-  #tooFew(pages: number): RangeError {
-    const most = CHUNK_BYTES / this.#page;
-    const advice = pages <= most
-      ? `pool.get(${pages}) adds as many`
-      : `no more than ${most} are ever adjacent`;
-    return new RangeError(
-      `pages is ${pages}; the pool of ${this.#pages} pages holds at most ${this.#longestRun()} adjacent ones. ` +
-        `${advice}${this.#unitHint(pages)}${this.#lossNote}`,
-    );
+  #checkCount(pages: number, least: number): void {
+    if (Number.isSafeInteger(pages) && pages >= least && pages <= this.#pages) return;
+    throw noCount(this.#state, pages, least);
   }
 
-  #exhausted(pages: number, adjacent: string): RangeError {
-    const waiting = this.#queue.size;
-    const queue = !this.#short || waiting === 0
-      ? ""
-      : `, and ${waiting} ${waiting === 1 ? "caller waits" : "callers wait"} for pages`;
-    const what = pages === 1 ? "page" : `${pages} ${adjacent}pages`;
-    return new RangeError(
-      `no ${what} of the pool can be had: ${this.available} of ${this.#pages} ${
-        this.available === 1 ? "is" : "are"
-      } free${queue}. Free some, add some with pool.get, or await pool.allocWait${this.#lossNote}`,
-    );
-  }
-
-  #bound(pages: number): string {
-    return `what the pool holds${this.#unitHint(pages)}${this.#lossNote}`;
-  }
-
-  #unitHint(pages: number): string {
-    const fits = pages % this.#page === 0 && pages / this.#page <= this.#longestRun();
-    return fits ? `. The unit is pages: ${pages} bytes are ${pages / this.#page}` : "";
-  }
-
-  // What a program may wonder at: pages that it got are not there any more.
-  get #lossNote(): string {
-    if (this.#lostPages === 0) return "";
-    return `. ${this.#lostPages} pages were lost: the ArrayBuffer that they are views of was transferred away (see Pool)`;
+  get #state(): PoolState {
+    return {
+      page: this.#page,
+      pages: this.#pages,
+      available: this.available,
+      longestRun: this.#longestRun(),
+      mostAdjacent: CHUNK_BYTES / this.#page,
+      waiting: this.#short ? this.#queue.size : 0,
+      lost: this.#lostPages,
+    };
   }
 
   #assertOpen(): void {

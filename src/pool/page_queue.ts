@@ -1,22 +1,23 @@
 /**
- * The queue of those who wait for pages of the pool, and the order in which they are served.
+ * The queue of waiters for pages of the pool, and the order in which they are served.
  *
  * @module
  */
 
-/** Somebody who waits for pages; asked in its turn whenever pages come free. */
+/** A waiter: an `allocWait`, or a copy. `take` is called in its turn whenever pages come free. */
 export interface PageWaiter {
-  /** Those with the same key wait behind each other. It may change when `take` says `"held"`: to what holds it up. */
+  /** Waiters with the same key are served in order. `take` may change it when it returns `"held"`. */
   readonly key: unknown;
-  /** Whether it still waits; one that does not is passed over. */
+  /** Whether it still waits. Otherwise it is skipped. */
   readonly waiting: boolean;
   /**
-   * Takes what it waits for, if that is there now.
+   * Takes its pages, if they are free now.
    *
-   * @returns `"served"`, `"short"` (of pages: everybody behind it waits too) or `"held"` (by something else: other keys go on).
+   * @returns `"served"`; `"short"` when too few pages are free, so that all waiters behind it wait too; or `"held"` when something else
+   * holds it up, so that waiters with other keys are served.
    */
   take(): "served" | "short" | "held";
-  /** Called when it waits in vain, as the client is closing. One without this goes on waiting. */
+  /** Ends the wait, as the client is closing. A waiter without this goes on waiting. */
   refuse?(error: Error): void;
 }
 
@@ -25,13 +26,13 @@ interface Place {
   readonly turn: number;
 }
 
-/** Those with one key, in the order of their turns. */
+/** Waiters with one key, in the order of their turns. */
 interface Line {
   readonly key: unknown;
   places: Place[];
   /** How far it was served. */
   head: number;
-  /** How long it may grow before it is looked through for places that are done with. */
+  /** How long it may grow before waiters that no longer wait are removed. */
   limit: number;
 }
 
@@ -41,23 +42,23 @@ interface Entry {
   readonly line: Line;
 }
 
-/** A line that is no longer is not looked through. */
+/** The shortest length at which waiters that no longer wait are removed from a line. */
 const COMPACT = 1024;
 
-/** First come, first served, but for those who are held up by something other than pages. */
+/** First come, first served, except that a waiter held up by something other than pages does not hold up other keys. */
 export class PageQueue {
-  // One line a key: a device that hangs may leave thousands behind it, which are not to be walked over.
+  // One line for each key: thousands may wait for a device that hangs, and a walk over them would be slow.
   readonly #lines = new Map<unknown, Line>();
-  // A heap, the earliest turn first. An entry whose line has another first place by now, or none, is passed over.
+  // A heap, the earliest turn first. An entry is stale, and skipped, when its line has another first place by now, or none.
   readonly #entries: Entry[] = [];
   #turns = 0;
 
-  /** Adds somebody at the end. */
+  /** Adds a waiter at the end. */
   add(waiter: PageWaiter): void {
     this.#enter({ waiter, turn: this.#turns++ });
   }
 
-  /** How many wait. */
+  /** How many waiters there are. */
   get size(): number {
     let size = 0;
     for (const { places, head } of this.#lines.values()) {
@@ -66,7 +67,7 @@ export class PageQueue {
     return size;
   }
 
-  /** Serves all who can be served. @returns Whether somebody is short of pages. */
+  /** Serves all waiters that can be served. @returns Whether one is short of pages. */
   serve(): boolean {
     const held = new Map<unknown, Line>();
     let short = false;
@@ -75,7 +76,7 @@ export class PageQueue {
       if (line === null) break;
       if (held.has(line.key)) continue;
       const place = line.places[line.head]!;
-      // Out of the queue first: what it does with its pages may bring it back, at the end.
+      // Out of its line first: while it is served it may be added again, at the end.
       line.head++;
       const outcome = place.waiter.take();
       short = outcome === "short";
@@ -94,7 +95,7 @@ export class PageQueue {
     return short;
   }
 
-  /** Takes out those who may be refused. */
+  /** Removes the waiters that may be refused. */
   removeRefusable(): PageWaiter[] {
     const removed: PageWaiter[] = [];
     for (const line of this.#lines.values()) {
@@ -107,8 +108,13 @@ export class PageQueue {
     return removed;
   }
 
+<<<<<<< HEAD
   // Into its line, in the order of turns: a waiter that changes lines keeps its turn.
   #enter(place: Place): Line {
+=======
+  // Adds a place to the line of its key, in the order of turns: a waiter that changes lines keeps its turn.
+  #enter(place: Place): void {
+>>>>>>> b7f1e373199606a39a20cae26cfffb1378d14609
     const { key } = place.waiter;
     let line = this.#lines.get(key);
     if (line === undefined) this.#lines.set(key, line = { key, places: [], head: 0, limit: COMPACT });
@@ -120,14 +126,14 @@ export class PageQueue {
     return line;
   }
 
-  // Queues a line by its first place that still waits; one without any is gone.
+  // Queues a line by its first place that still waits. A line without one is removed.
   #queue(line: Line): void {
     while (line.head < line.places.length && !line.places[line.head]!.waiter.waiting) line.head++;
     if (line.head === line.places.length) {
       if (this.#lines.get(line.key) === line) this.#lines.delete(line.key);
       return;
     }
-    // Places that are done with are let go of now and then, not one by one.
+    // Served places are removed many at a time, as each removal copies the line.
     if (line.places.length > line.limit) {
       line.places = line.places.slice(line.head).filter(({ waiter }) => waiter.waiting);
       line.head = 0;
@@ -136,7 +142,7 @@ export class PageQueue {
     this.#push({ turn: line.places[line.head]!.turn, line });
   }
 
-  // Takes out the line whose first place came first.
+  // Removes the line with the earliest turn from the heap.
   #first(): Line | null {
     for (let entry = this.#pop(); entry !== undefined; entry = this.#pop()) {
       const { line, turn } = entry;

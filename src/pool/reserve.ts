@@ -1,6 +1,6 @@
 /**
- * Pages that only copies use, so that they go on though the program holds every page of the pool. They are made when the first copy
- * wants them, and count neither as pages nor as available.
+ * The reserve: pages that only copies use, so that copies go on while the program holds every page of the pool. The first copy makes it.
+ * Its pages are not counted in `pages` and `available` of the pool.
  *
  * @module
  */
@@ -22,20 +22,20 @@ export class Reserve {
     this.#maker = maker;
   }
 
-  /** How many of its pages nobody uses. */
+  /** How many of its pages are free. */
   get free(): number {
     let free = 0;
     for (const chunk of this.#chunks) free += chunk.free;
     return free;
   }
 
-  /** Sees to it that so many adjacent pages are in it. @throws {SystemError} When the system has no room for them. */
+  /** Makes it hold at least so many adjacent pages. @throws {SystemError} When the system has no room for them. */
   hold(pages: number): void {
     if (this.#chunks.some((chunk) => chunk.pages >= pages)) return;
     this.#chunks.push(this.#maker.make(Math.max(pages, PAGES)));
   }
 
-  /** Lends adjacent pages, or none. */
+  /** Lends adjacent pages. @returns Null when too few are free. */
   lend(pages: number): Run | null {
     for (const chunk of this.#chunks) {
       const first = chunk.allocate(pages, LENT);

@@ -1,5 +1,5 @@
 /**
- * The runs of pages that a caller gives back, found from the memory that it was given.
+ * Finds the runs of pages under memory that a caller gives back.
  *
  * @module
  */
@@ -26,7 +26,7 @@ export interface Run {
  * @param most Pages that a list may have at most: one that is longer goes round in a circle.
  * @param chunkOf Finds the chunk that a buffer is.
  * @returns The runs; no page is in two of them.
- * @throws {TypeError} For what is no memory, not of the pool, no whole pages, freed before, or named twice.
+ * @throws {TypeError} When it is no memory, not of the pool, not whole pages, freed before, or names a page twice.
  */
 export function runsOf(
   memory: Uint8Array | PageList,

@@ -102,7 +102,10 @@ Deno.test("a medium error with a search is tried again in halves and ends at the
     let outcome: number = AGAIN;
     for (let sqes = 0; outcome === AGAIN && sqes < 100; sqes++) {
       const { offset, requested } = transfer;
-      outcome = completeData(transfer, offset <= bad * 512 && offset + requested > bad * 512 ? -EIO : requested);
+      outcome = completeData(
+        transfer,
+        offset <= bad * 512 && offset + requested > bad * 512 ? -EIO : requested,
+      );
     }
     assertEquals([outcome, transfer.errno, transfer.offset, transfer.alone], [FAILED, EIO, bad * 512, false]);
   }));
