@@ -21,12 +21,13 @@ own devices: loop devices with direct I/O over files in memory, so that the soft
   --svg FILE      draw the figures to FILE
   --help          this text
 
-A ratio is of two programs in the same pair; what is shown is the median of the
-pairs with the least and the greatest. Beside a rate stands the CPU time of a request in microseconds, in user space and in the kernel.
+A ratio is of two programs in the same pair; what is shown is the median of the pairs with the least and the
+greatest. Beside a rate stands the CPU time of a request in microseconds, in user space and in the kernel.
 Ratios that lie further apart than ${
   WIDEST_SPREAD * 100
-}% of their median, and those of one pair alone, are not judged.
-The last line says what else the machine did: its load, and CPU time that its host took (steal). The exit code is 0 when every program ran, whatever was reached.
+}% of their median, and a ratio of one pair alone, are not judged. The last
+line says what else the machine did: its load, and the CPU time that its host took (steal).
+The exit code is 0 when every program ran, whatever was reached.
 `;
 
 /** What the command line asks for. */
