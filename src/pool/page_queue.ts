@@ -108,13 +108,8 @@ export class PageQueue {
     return removed;
   }
 
-<<<<<<< HEAD
-  // Into its line, in the order of turns: a waiter that changes lines keeps its turn.
-  #enter(place: Place): Line {
-=======
   // Adds a place to the line of its key, in the order of turns: a waiter that changes lines keeps its turn.
-  #enter(place: Place): void {
->>>>>>> b7f1e373199606a39a20cae26cfffb1378d14609
+  #enter(place: Place): Line {
     const { key } = place.waiter;
     let line = this.#lines.get(key);
     if (line === undefined) this.#lines.set(key, line = { key, places: [], head: 0, limit: COMPACT });

@@ -6,30 +6,39 @@
 
 import type { Request } from "./request.ts";
 
-/** A set of requests. Each request knows its place, so that adding and removing one allocates nothing. */
+/** A list that a burst made longer than this is dropped when it is empty. */
+const MOST_KEPT = 1024;
+
+/** A set of requests that allocates nothing to add one or to delete one: each knows its place. */
 export class RequestSet implements Iterable<Request> {
-  readonly #requests: Request[] = [];
+  // The array keeps its length, as an array that shrinks and grows is a new one each time.
+  #requests: (Request | null)[] = [];
+  #size = 0;
 
   /** How many there are. */
   get size(): number {
-    return this.#requests.length;
+    return this.#size;
   }
 
   /** Adds a request that is not there. */
   add(request: Request): void {
-    request.place = this.#requests.push(request) - 1;
+    request.place = this.#size;
+    this.#requests[this.#size++] = request;
   }
 
-  /** Removes a request that is there; the last one moves to its place. */
+  /** Deletes a request that is there; the last one takes its place. */
   delete(request: Request): void {
-    const last = this.#requests.pop()!;
-    if (last === request) return;
-    last.place = request.place;
-    this.#requests[request.place] = last;
+    const last = this.#requests[--this.#size]!;
+    this.#requests[this.#size] = null;
+    if (last !== request) {
+      last.place = request.place;
+      this.#requests[request.place] = last;
+    }
+    if (this.#size === 0 && this.#requests.length > MOST_KEPT) this.#requests = [];
   }
 
-  /** Iterates over the requests that are in the set now; later changes of the set do not matter. */
+  /** Those that are there now, whatever is added or deleted during the iteration. */
   [Symbol.iterator](): Iterator<Request> {
-    return this.#requests.slice()[Symbol.iterator]();
+    return (this.#requests.slice(0, this.#size) as Request[])[Symbol.iterator]();
   }
 }
