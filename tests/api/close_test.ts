@@ -37,8 +37,8 @@ for (const count of [1, 2, 3, 50]) {
       io.pool.alloc(1);
       const where = { bdev: device, sector: 0, count: 8 };
       const writes = Array.from({ length: count }, (_, i) => io.write([where, where], pattern(4096, i)));
-      const told: bigint[][] = Array.from({ length: count }, () => []);
-      for (const bits of told) {
+      const answers: bigint[][] = Array.from({ length: count }, () => []);
+      for (const bits of answers) {
         io.notify(READ, [where], new Uint8Array(4096), (error) => bits.push(error), null);
       }
       assertEquals([io.outstanding, device.inFlight], [2 * count, 3 * count]);
@@ -49,7 +49,7 @@ for (const count of [1, 2, 3, 50]) {
         assertEquals([errorBits, failures], [0n, []]);
         await settled;
       }
-      assertEquals(told, told.map(() => [0n]));
+      assertEquals(answers, answers.map(() => [0n]));
       assertEquals([io.outstanding, device.inFlight], [0, 0]);
       await closing;
     }));
@@ -154,16 +154,16 @@ Deno.test("the last dmIoPut lets each copied request call back once, though the 
   withFile(async (device) => {
     dmIoGet(1);
     dmIoClient().pool.alloc(1);
-    const told: bigint[][] = [[], [], []];
-    for (const bits of told) {
+    const answers: bigint[][] = [[], [], []];
+    for (const bits of answers) {
       const where = [{ bdev: device, sector: 0, count: 8 }];
       const fn = (error: bigint, context: bigint[]) => void context.push(error);
       assertEquals(dmIoAsyncVm(1, where, WRITE, pattern(4096, 1), fn, bits), 0);
     }
     dmIoPut(1);
-    assert(await until(() => told.every((bits) => bits.length > 0), PATIENCE), "a callback is not called");
+    assert(await until(() => answers.every((bits) => bits.length > 0), PATIENCE), "a callback is not called");
     assert(await until(() => device.inFlight <= 0, PATIENCE));
-    assertEquals(told, [[0n], [0n], [0n]]);
+    assertEquals(answers, [[0n], [0n], [0n]]);
   }));
 
 // Every function of a pool that was closed or broke throws the reason.

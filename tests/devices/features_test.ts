@@ -50,7 +50,7 @@ const kinds: [IoMemory, Uint8Array[]][] = [
     pages.map((page, i) => page.subarray(512 * (i % 4), 512 * (i % 4) + 2048))],
   [plain, [plain]],
 ];
-let asked = 0;
+let requests = 0;
 let good = 0;
 for (const [memory, views] of kinds) {
   const bytes = views.reduce((sum, view) => sum + view.length, 0);
@@ -67,7 +67,7 @@ for (const [memory, views] of kinds) {
       const all = new Uint8Array(bytes);
       at = 0;
       for (const view of views) all.set(view, (at += view.length) - view.length);
-      asked++;
+      requests++;
       if (wrote.errorBits === 0n && read.errorBits === 0n && same(all, expected)) good++;
     }
   }
@@ -79,13 +79,13 @@ const expected = many.map((page) => page.slice());
 for (const page of many) page.fill(0);
 const read = await Promise.all(many.map((page, i) => io.read({ bdev: devices[i % 2]!, sector: 8 * i, count: 8 }, page)));
 for (let i = 0; i < many.length; i++) {
-  asked++;
+  requests++;
   if (wrote[i]!.errorBits === 0n && read[i]!.errorBits === 0n && same(many[i]!, expected[i]!)) good++;
 }
 for (const device of devices) await device.close();
 const features = io.features;
 await io.close();
-console.log(JSON.stringify({ features, asked, good }));
+console.log(JSON.stringify({ features, requests, good }));
 `;
 
 /** Runs the program with its system calls refused as `inject` says. */
@@ -109,14 +109,14 @@ function injected({ calls }: Traced, name: string): number {
 
 interface Done {
   readonly features: Record<string, boolean>;
-  readonly asked: number;
+  readonly requests: number;
   readonly good: number;
 }
 
 function everyByte({ stdout }: Traced): Done["features"] {
-  const { features, asked, good } = JSON.parse(stdout) as Done;
-  assertEquals(good, asked, "requests that brought every byte");
-  assertGreater(asked, 70);
+  const { features, requests, good } = JSON.parse(stdout) as Done;
+  assertEquals(good, requests, "requests that brought every byte");
+  assertGreater(requests, 70);
   return features;
 }
 

@@ -338,9 +338,9 @@ for (const way of ["EXT_ARG", "poll"] as const) {
     const seen = JSON.parse(stdout);
     // The kernel may lack them: Linux 5.10 has neither.
     if (way === "poll") assertEquals(seen.deferTaskrun, false);
-    for (const [asked, took] of seen.inVain) {
-      assertGreaterOrEqual(took, asked - 0.5, `${asked} ms`);
-      assertLess(took, asked + 500, `${asked} ms`);
+    for (const [requested, took] of seen.inVain) {
+      assertGreaterOrEqual(took, requested - 0.5, `${requested} ms`);
+      assertLess(took, requested + 500, `${requested} ms`);
     }
     assert(seen.taken, "the SQE was given to the kernel all the same");
     assertLess(seen.there, 500, "a CQE that is there");

@@ -75,7 +75,7 @@ for (const lie of LIES) {
       assertRejects(() => io.write([onHung], pattern(4096, 1), { timeout: 60_000 }), DmioFault),
     ];
     const early = await io.write([onHung], pattern(4096, 2), { timeout: 10 });
-    const { promise: told, resolve } = Promise.withResolvers<bigint>();
+    const { promise: answered, resolve } = Promise.withResolvers<bigint>();
     io.notify(WRITE, [onHung, onHung, onHung], page, (bits) => resolve(bits), null);
     assertEquals(io.outstanding, 5);
     ring.lie = lie;
@@ -84,7 +84,7 @@ for (const lie of LIES) {
     const errors = await Promise.all(rejected);
     for (const error of errors) assertStringIncludes(error.message, "slot");
     assert(await last instanceof DmioFault);
-    assertEquals(await told, 0b111n, "a callback gets every bit");
+    assertEquals(await answered, 0b111n, "a callback gets every bit");
     assert(await settlesWithin(early.settled, 1000), "settled waits for ever");
     assertEquals(ring.closes, 1);
     assertEquals(io.outstanding, 0);

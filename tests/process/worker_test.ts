@@ -15,7 +15,7 @@ const PROGRAM = `
       const memory = i % 2 === 0 ? new SharedArrayBuffer(1536) : new ArrayBuffer(1536);
       void io.read({ bdev, sector: i * 2, count: 2 }, new Uint8Array(memory, 0, 1024));
     }
-    postMessage("asked");
+    postMessage("submitted");
   \`;
   for (let round = 0; round < 4; round++) {
     const worker = new Worker("data:application/javascript," + encodeURIComponent(source), { type: "module" });
