@@ -1,6 +1,6 @@
 /**
- * POSIX asynchronous I/O: the one way of libc to sync a file on another thread and learn the error number. `fdatasync(2)` on a
- * thread of Deno's leaves its `errno` there.
+ * POSIX asynchronous I/O: the only way in libc to sync a file on another thread and get the error number. `fdatasync(2)` on a thread of
+ * Deno sets `errno` in that thread, where it cannot be read.
  *
  * @module
  */
@@ -35,18 +35,18 @@ function aio(): Aio {
   );
 }
 
-/** An `fdatasync(2)` under way on a thread of libc's. */
+/** An `fdatasync(2)` under way on a thread of libc. */
 export class DataSync implements Disposable {
-  // First of all, so that nothing is mapped yet when there is no such library.
+  // Comes first, so that nothing is mapped when the library is missing.
   readonly #aio = aio();
-  // The thread writes its answer here, whatever becomes of this isolate.
+  // The thread writes its result here, even when this isolate has ended.
   readonly #block = new MappedMemory(aiocb.size);
   readonly #refusal: number = 0;
 
   /**
    * Starts it.
    *
-   * @param fd The file descriptor, which stays open until the answer is there.
+   * @param fd The file descriptor, which must stay open until the result is there.
    */
   constructor(fd: number) {
     const view = new DataView(this.#block.buffer);
@@ -55,14 +55,14 @@ export class DataSync implements Disposable {
     if (this.#aio.aio_fsync(O_DSYNC, this.#block.pointer) !== 0) this.#refusal = errno();
   }
 
-  /** What `fdatasync` said: 0, or a positive error number; `null` while it is under way. */
+  /** The result of `fdatasync`: 0, or a positive error number; `null` while it is under way. */
   get answer(): number | null {
     if (this.#refusal !== 0) return this.#refusal;
     const error = this.#aio.aio_error(this.#block.pointer);
     return error === EINPROGRESS ? null : error;
   }
 
-  /** Frees its memory; the answer must be there. */
+  /** Frees its memory. The result must be there. */
   [Symbol.dispose](): void {
     this.#block[Symbol.dispose]();
   }

@@ -99,7 +99,7 @@ export function errnoName(errno: number): string {
   return NAMES[errno] ?? `E${errno}`;
 }
 
-/** A system call that failed, with what it was for and what to do about it. */
+/** A system call that failed, with its purpose and what to do next. */
 export class SystemError extends Error {
   /** The C name of the error number: `"ENOMEM"`. */
   readonly code: string;
@@ -109,7 +109,7 @@ export class SystemError extends Error {
    *
    * @param syscall The call that failed, by its C name.
    * @param errno The positive error number it gave.
-   * @param advice What it was for, the limit that it met, and the way out.
+   * @param advice The purpose of the call, the limit that it met, and what to do next.
    */
   constructor(readonly syscall: string, readonly errno: number, advice: string) {
     super(`${syscall}: ${errnoName(errno)}: ${advice}`);

@@ -1,5 +1,5 @@
 /**
- * An eventfd: how the kernel, or a close, wakes the event loop.
+ * An eventfd: the kernel, or a close, signals it to wake the event loop.
  *
  * @module
  */
@@ -32,7 +32,7 @@ export class EventFd {
   #users = 0;
 
   /**
-   * The eventfd of this JavaScript thread; each call wants a `release`.
+   * The eventfd of this JavaScript thread. Each call needs one `release`.
    *
    * @throws {SystemError} When no file descriptor is left.
    */
@@ -50,7 +50,7 @@ export class EventFd {
     counter.move();
   }
 
-  /** Resolves at the next signal, for all who wait. */
+  /** Resolves at the next signal, for all callers. */
   async wait(): Promise<void> {
     if (this.#waiting === null) {
       const waiting = libc().readAsync(this.fd, this.#counter.pointer, 8n);
@@ -59,16 +59,16 @@ export class EventFd {
     await this.#waiting;
   }
 
-  /** Adds one: all who wait are told. */
+  /** Adds one to the counter: every wait resolves. */
   signal(): void {
     libc().write(this.fd, ONE, 8n);
   }
 
   /**
-   * Undoes one `share`; the last one frees it. The file descriptor is closed before this returns if nobody waits, or if the thread
-   * that waits takes the signal at once, as it does when it blocks in `read`.
+   * Undoes one `share`; the last one frees it. The file descriptor is closed before this returns when no thread waits, or when the
+   * waiting thread takes the signal at once, as it does when it blocks in `read`.
    *
-   * @returns Resolves when no thread waits. When all threads of Deno's pool are blocked and none comes in time, that happens later.
+   * @returns Resolves when no thread waits, or after a time limit when all threads of Deno's pool are blocked.
    */
   async release(): Promise<void> {
     if (--this.#users > 0) return;
@@ -85,7 +85,7 @@ export class EventFd {
     clearTimeout(timer);
   }
 
-  // Whether the thread that waits takes the signal, which resets the counter. From then on it has no use for the file descriptor.
+  // Whether the waiting thread takes the signal, which resets the counter. It does not use the file descriptor afterwards.
   #taken(): boolean {
     const poll = new DataView(new ArrayBuffer(pollfd.size));
     poll.setInt32(pollfd.fd, this.fd, true);

@@ -1,5 +1,5 @@
 /**
- * What liburing lacks, from the C library: mapped memory, eventfd, ioctl, statx, limits.
+ * The functions of the C library that are used beside liburing: mapped memory, eventfd, ioctl, statx, limits.
  *
  * @module
  */

@@ -31,7 +31,7 @@ export function assertPlatform(platform: Platform = Deno.build): void {
  * Opens a shared library.
  *
  * @param names File names or paths, tried in order.
- * @param symbols What to take from it.
+ * @param symbols The functions to look up in it.
  * @param advice Added to the error when none loads.
  * @returns The library's functions.
  * @throws {Deno.errors.NotCapable} Without `--allow-ffi`.

@@ -1,5 +1,5 @@
 /**
- * The system's liburing (2.3 and later). What its header inlines, this library does in mapped memory.
+ * The system's liburing (2.3 and later). The functions that its header inlines are not in it; src/engine/ does their work.
  *
  * @module
  */
@@ -107,7 +107,7 @@ let opened: Liburing | undefined;
 export function liburing(): Liburing {
   if (opened !== undefined) return opened;
   assertPlatform();
-  // A program that was not given --allow-env must neither fail nor be asked: the variable is a way out, not a need.
+  // The variable is optional, so a program without --allow-env must neither fail nor see a permission prompt.
   const { state } = Deno.permissions.querySync({ name: "env", variable: "LIBURING_PATH" });
   const granted = state === "granted";
   const path = granted ? Deno.env.get("LIBURING_PATH") : undefined;

@@ -43,7 +43,7 @@ export function addressOf(pointer: Deno.PointerValue): number {
  *
  * @param address Its address.
  * @param bytes Its length in bytes.
- * @returns An `ArrayBuffer` over that very memory. It must not be used once the memory is gone.
+ * @returns An `ArrayBuffer` over that memory. It must not be used once the memory is unmapped.
  */
 export function viewOf(address: number, bytes: number): ArrayBuffer {
   const pointer = Deno.UnsafePointer.create(BigInt(address));
@@ -64,7 +64,7 @@ export class MappedMemory implements Disposable {
 
   /**
    * @param bytes At least this many bytes.
-   * @throws {SystemError} `ENOMEM` when the system has no such room.
+   * @throws {SystemError} `ENOMEM` when the system lacks the memory.
    */
   constructor(bytes: number) {
     const page = pageSize();
@@ -81,7 +81,7 @@ export class MappedMemory implements Disposable {
     if (pointer === null || addressOf(pointer) >= 2 ** 53) {
       throw new SystemError("mmap", errno(), `could not map ${this.bytes} bytes of memory`);
     }
-    // A child that forks would share the pages copy-on-write; the kernel's writes must reach this process's.
+    // A forked child would share the pages copy-on-write, and the kernel's writes could go to its copies.
     libc().madvise(pointer, BigInt(this.bytes), MADV_DONTFORK);
     this.pointer = pointer;
     this.address = addressOf(pointer);
@@ -100,8 +100,8 @@ export class MappedMemory implements Disposable {
   }
 
   /**
-   * Unmaps the memory and detaches its `ArrayBuffer`. If somebody has transferred that buffer away, a view of the
-   * memory lives on where it can't be found: then the pages are discarded and only their addresses stay reserved.
+   * Unmaps the memory and detaches its `ArrayBuffer`. When the program has transferred that buffer away, views of the memory may still
+   * exist, so the pages are discarded and their addresses stay reserved.
    */
   [Symbol.dispose](): void {
     if (this.buffer.detached) {

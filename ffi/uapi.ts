@@ -49,7 +49,7 @@ export const O_RDWR = 2;
 export const O_EXCL = 0o200;
 export const O_DSYNC = 0o10000;
 export const O_CLOEXEC = 0o2000000;
-/** One of the few that differ from machine to machine. */
+/** Its value depends on the architecture. */
 export const O_DIRECT: number = Deno.build.arch === "aarch64" ? 0o200000 : 0o40000;
 
 // linux/stat.h, sys/stat.h

@@ -8,7 +8,7 @@
  * A short text of any value, for messages.
  *
  * @param value Any value.
- * @returns What it is, on one line.
+ * @returns A description on one line.
  */
 export function describe(value: unknown): string {
   switch (typeof value) {

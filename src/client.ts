@@ -34,17 +34,17 @@ export interface IoClientOptions {
   /** Pages of the pool to begin with. Default: 1024, which is 4 MiB. */
   pages?: number;
   /**
-   * SQEs that one device may have in flight, 1 to 4096. The ring holds four times as many: three devices get all they may have,
-   * and each one that hangs leaves half of the rest, so that ten of them do not hold up the next. Default: 128.
+   * SQEs that one device may have in flight, 1 to 4096. The ring holds four times as many. Three hung devices may fill their depth; each
+   * later one gets at most half of the rest, so that ten hung devices do not hold up another. Default: 128.
    */
   queueDepth?: number;
-  /** Whether to poll for completions, for up to 50 us while that pays, before sleeping. Default: `true`. */
+  /** Whether to poll for completions for up to 50 us before sleeping, while polls find completions. Default: `true`. */
   poll?: boolean;
 }
 
 /** How to close an {@linkcode IoClient}. */
 export interface CloseOptions {
-  /** Milliseconds to wait for what is in flight. Default: as long as it takes. */
+  /** Milliseconds to wait for outstanding requests. Default: no limit. */
   timeout?: number;
 }
 
@@ -92,10 +92,10 @@ export class IoClient implements AsyncDisposable {
   /**
    * Makes a ring and a pool.
    *
-   * @param options How.
-   * @throws {RangeError} For an option out of its range.
-   * @throws {SystemError} When the kernel has no io_uring, forbids it, or has no memory for it: which, and the way out.
-   * @throws {Error} When liburing is missing: what to install.
+   * @param options Its pool, queue depth and polling.
+   * @throws {RangeError} When an option is out of its range.
+   * @throws {SystemError} When the kernel has no io_uring, forbids it, or has no memory for it. The message says which, and what to do.
+   * @throws {Error} When liburing is missing. The message says what to install.
    */
   constructor(options: IoClientOptions = {}) {
     const { pages = 1024, queueDepth = 128, poll = true, [ENGINE]: engine }: Options = options;
@@ -112,7 +112,7 @@ export class IoClient implements AsyncDisposable {
     }
   }
 
-  /** What of the kernel is in use; what is `false` is done without. */
+  /** Features of the kernel that are in use; the client works without those that are `false`. */
   get features(): EngineFeatures {
     const { features } = this.#engine;
     const refused = this.#core.pool.registrationRefused;
@@ -191,13 +191,13 @@ export class IoClient implements AsyncDisposable {
   }
 
   /**
-   * The callback form, for those who want no promise.
+   * The callback form of `read` and `write`, without a promise.
    *
    * @param op `READ` or `WRITE`: fill `memory` from the only region, or write it to each.
    * @param regions The regions.
    * @param memory The memory.
-   * @param fn Called once, from the event loop, never before this has returned. What it throws surfaces as uncaught.
-   * @param context Handed to `fn`.
+   * @param fn Called once, from the event loop, never before this has returned. An error that it throws surfaces as uncaught.
+   * @param context Passed to `fn`.
    * @param options How, and when to stop waiting.
    * @throws {TypeError | RangeError} As {@linkcode IoClient.write}; `fn` is not called then.
    */
@@ -219,8 +219,8 @@ export class IoClient implements AsyncDisposable {
   }
 
   /**
-   * Closes the client: waits for all requests, then frees the ring and the pool. Views of its pages have length 0 from then on: what was
-   * read into them is to be used before.
+   * Closes the client: waits for all requests, then frees the ring and the pool. Views of its pages have length 0 from then on, so use
+   * their data before.
    *
    * @param options How long to wait.
    * @returns Resolves when everything is freed. With a timeout, rejects if a device does not answer in time, naming it; the
@@ -233,7 +233,7 @@ export class IoClient implements AsyncDisposable {
     if (timeout === undefined) return closed;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
-        // The event loop may be late, and everything done.
+        // The event loop may be late, and the devices done.
         this.#core.driver.look();
         const { outstanding } = this;
         if (outstanding === 0) return;
@@ -290,7 +290,7 @@ export class IoClient implements AsyncDisposable {
   ): Request {
     const { intake, deadlines } = this.#core;
     if (options === undefined) return intake.accept(op, regions, memory, undefined, false);
-    // The deadline comes first: what throws here leaves no request behind.
+    // The deadline is set before the request is made, so that an error in setting it leaves no request behind.
     let request: Request | null = null;
     const disarm = arm(options, {
       expire: (errno, late) => request === null ? 0 : deadlines.expire(request, errno, late),
@@ -306,7 +306,7 @@ export class IoClient implements AsyncDisposable {
   }
 
   #start(request: Request, options: CheckedOptions | undefined): void {
-    // Not before: a getter of the regions or of the memory may have aborted it.
+    // Checked after the arguments were read, as a getter of theirs may have aborted the signal.
     if (options !== undefined && isAborted(options)) this.#core.deadlines.refuse(request);
     else this.#core.driver.start(request);
   }
@@ -326,7 +326,7 @@ export class IoClient implements AsyncDisposable {
   }
 }
 
-// The same function for every promise: one made for each would be one more thing to collect.
+// One function serves every promise, so that no closure is allocated for a request.
 let accepted: Request;
 function noteRequest(resolve: (result: IoResult) => void, reject: (fault: Error) => void): void {
   accepted.resolve = resolve;

@@ -250,7 +250,7 @@ function async<C>(
   return 0;
 }
 
-// The regions that count; the array may be longer.
+// The first `numRegions` regions; the array may be longer.
 function named(numRegions: number, where: readonly IoRegion[]): readonly IoRegion[] {
   if (!Array.isArray(where)) {
     throw new TypeError(`where is ${describe(where)}; it must be an array of regions`);

@@ -1,15 +1,15 @@
 /**
- * Faults of this library itself.
+ * Errors of bugs in this library.
  *
  * @module
  */
 
-/** A fault of this library itself: something that cannot happen did. The client is closed by it. */
+/** A bug of this library: a state that should be impossible. It breaks the client. */
 export class DmioFault extends Error {
   /**
    * A fault of this library.
    *
-   * @param message What could not happen.
+   * @param message The state.
    */
   constructor(message: string) {
     super(`fault in dmio: ${message}`);

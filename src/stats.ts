@@ -1,10 +1,10 @@
 /**
- * What a client counts, cheap enough to stay on.
+ * Counters of a client. They are cheap, and always on.
  *
  * @module
  */
 
-/** What the scheduler counts. */
+/** Counters of the scheduler. */
 export interface SchedulerCounters {
   /** Regions that were queued; a long one that is copied through the pool counts once for each window. */
   readonly regions: number;
@@ -14,7 +14,7 @@ export interface SchedulerCounters {
   readonly fixedSqes: number;
   /** Batches of SQEs that were given to the kernel. */
   readonly submits: number;
-  /** CQEs that said less than was asked for. */
+  /** CQEs of fewer bytes than their SQE requested. */
   readonly shortTransfers: number;
   /** Bytes that the kernel said it transferred. */
   readonly bytes: number;
@@ -22,7 +22,7 @@ export interface SchedulerCounters {
   readonly mostInFlight: number;
 }
 
-/** How long requests took, from their start until their answer was handed out, in microseconds. */
+/** How long requests took, from their start to the delivery of their answer, in microseconds. */
 export interface LatencySummary {
   /** Half of them took no longer, within an eighth. */
   readonly p50: number;
@@ -32,7 +32,7 @@ export interface LatencySummary {
   readonly max: number;
 }
 
-/** What a client did so far. */
+/** Counters of a client, since it was made. */
 export interface IoStats extends SchedulerCounters {
   /** Requests that were accepted. */
   readonly requests: number;
@@ -42,7 +42,7 @@ export interface IoStats extends SchedulerCounters {
   readonly bounces: number;
   /** How often it went to sleep for a completion. */
   readonly waits: number;
-  /** How often it looked for a completion in vain before that. */
+  /** How many polls for a completion found none. */
   readonly polls: number;
   /** SQEs in flight now. */
   readonly inFlight: number;

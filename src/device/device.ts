@@ -26,17 +26,17 @@ export interface OpenOptions {
    */
   create?: number;
   /**
-   * Refuses a block device that is mounted or held otherwise, and keeps others from doing so while it is open (`O_EXCL`). A regular file
-   * is never held. Default: as `write`.
+   * Refuses a block device that is mounted or otherwise held, and keeps it from being mounted or held while it is open (`O_EXCL`). It has
+   * no effect on a regular file. Default: as `write`.
    */
   exclusive?: boolean;
 }
 
 /** An open device, for the constructor of {@linkcode BlockDevice}. */
 export interface OpenDevice extends DeviceFacts {
-  /** Closes the file descriptor. Default: `close(2)`. What it throws, {@linkcode BlockDevice.close} rejects with. */
+  /** Closes the file descriptor. Default: `close(2)`. {@linkcode BlockDevice.close} rejects with an error that it throws. */
   readonly closeFd?: (fd: number) => void;
-  /** Brings what the page cache holds to the medium, and rejects when that fails. Default: `fdatasync(2)`. */
+  /** Writes the dirty pages of the page cache to the medium, and rejects when that fails. Default: `fdatasync(2)`. */
   readonly syncFd?: (fd: number, path: string) => Promise<void>;
 }
 
@@ -72,7 +72,7 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
   /**
    * Use {@linkcode BlockDevice.open}; this takes a file descriptor that is already open.
    *
-   * @param open The file descriptor and what is known of it.
+   * @param open The file descriptor and the facts about it.
    */
   constructor(open: OpenDevice) {
     super(open);
@@ -92,7 +92,7 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
    * @throws {TypeError} When it is neither a block device nor a regular file, or options do not go together.
    * @throws {RangeError} When `create` is no whole number of sectors.
    * @throws {SystemError} `EBUSY` (a block device that is held, unless `exclusive` is `false`), `EROFS` (`write`, and it refuses writes),
-   * `EINVAL` (a file system without direct I/O), and what else `open(2)` says.
+   * `EINVAL` (a file system without direct I/O), and other errors of `open(2)`.
    */
   static open(path: string | URL, options: OpenOptions = {}): BlockDevice {
     const { write = false, direct = false, create, exclusive = write } = options;
@@ -102,10 +102,10 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
         `options.create is ${describe(create)}; it must be a positive multiple of ${SECTOR_SIZE} bytes`,
       );
     }
-    libc(); // what dmio does not run on, or may not, it tells before it makes a file
+    libc(); // throws on an unsupported system, or without --allow-ffi, before a file is made
     const name = pathName(path);
     if (create === undefined || exists(name)) assertKind(name);
-    // Deno opens it first, by its own rules on who may; then it is opened again as Deno can't, and must be the same one.
+    // Deno opens it first, which checks the permissions. Then it is opened with flags that Deno lacks, and must be the same file.
     using file = openByDeno(name, write, create !== undefined);
     const { dev, ino, isFile, size } = file.statSync();
     if (create !== undefined && isFile && size < create) file.truncateSync(create);
@@ -129,7 +129,7 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
     return this.sectors * SECTOR_SIZE + this.tailBytes;
   }
 
-  /** How many regions of requests under way name it, over all clients. */
+  /** How many regions of outstanding requests name it, over all clients. */
   get inFlight(): number {
     return this.#held;
   }
@@ -140,11 +140,11 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
   }
 
   /**
-   * Closes it: new requests may not name it, and its file descriptor is closed when the last one under way is done. A device that was
-   * written through the page cache is synced first (`fdatasync(2)`), as the kernel tells of writes that fail there in no other way.
+   * Closes it: new requests may not name it, and its file descriptor is closed when the last outstanding one is done. A device that was
+   * written through the page cache is synced first (`fdatasync(2)`), as only a sync reports writes that failed there.
    *
    * @returns Resolves when the file descriptor is closed. Each call gives the same promise.
-   * @throws {SystemError} Rejects with what `fdatasync` says: not all that was written is on the medium. The file descriptor is closed.
+   * @throws {SystemError} Rejects with the error of `fdatasync`: not all written data is on the medium. The file descriptor is closed.
    */
   close(): Promise<void> {
     if (!this.#closed) {
@@ -155,7 +155,7 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
   }
 
   /**
-   * As {@linkcode BlockDevice.close}, without waiting: a sync that fails is an uncaught error. `await using` is for devices that are
+   * As {@linkcode BlockDevice.close}, without waiting: a sync that fails is an uncaught error. Use `await using` for a device that is
    * written.
    */
   [Symbol.dispose](): void {
@@ -203,7 +203,7 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
 }
 
 /**
- * Whether a block device was pulled: its size is 0 then, and regions of it fail with `ENOSPC`, as past the end of any device.
+ * Whether a block device was removed. Its size is 0 then, and its regions fail with `ENOSPC`, as past the end of any device.
  *
  * @param device An open device.
  */
@@ -216,13 +216,13 @@ export {
   holdDevice,
   /** Notes that a device was written, so that it is synced when it is closed. */
   markWritten,
-  /** Undoes one `holdDevice`; the last one lets a closed device go. */
+  /** Undoes one `holdDevice`; the last one closes the file descriptor of a closed device. */
   releaseDevice,
-  /** Calls a listener just before a device's file descriptor is closed; what it returns takes that back. */
+  /** Adds a listener, called just before a device's file descriptor is closed. Returns a function that removes it. */
   whenClosed,
 };
 
-// Deno opens it by its own rules on who may. Of what the kernel says then, some wants the same advice as its answer to our own open.
+// Deno checks its permissions and opens the file. EBUSY and EROFS get the same advice here as from openFd.
 function openByDeno(path: string, write: boolean, create: boolean): Deno.FsFile {
   try {
     return Deno.openSync(path, { read: true, write, create });

@@ -1,5 +1,5 @@
 /**
- * What is known of an open device: what the kernel says of it, and how it was opened.
+ * Facts about an open device: those that the kernel reports, and how it was opened.
  *
  * @module
  */
@@ -25,11 +25,11 @@ import {
 /** Bytes of a sector: always 512, as in the kernel, whatever the device's blocks are. */
 export const SECTOR_SIZE = 512;
 
-/** What is known of an open device. */
+/** Facts about an open device. */
 export class DeviceFacts {
   /** The path it was opened by. */
   readonly path: string;
-  /** Its file descriptor, for `ioctl`s of your own. It is the device's: do not close it. */
+  /** Its file descriptor, for your own `ioctl`s. The device owns it: do not close it. */
   readonly fd: number;
   /** Whether it is a block device, not a regular file. */
   readonly isBlockDevice: boolean;
@@ -45,13 +45,13 @@ export class DeviceFacts {
   readonly logicalBlockSize: number;
   /** The unit that the medium writes at once, in bytes. */
   readonly physicalBlockSize: number;
-  /** What the address of memory must be a multiple of for direct I/O without a copy, in bytes. */
+  /** The alignment of memory in bytes that direct I/O needs to go without a copy. */
   readonly memoryAlignment: number;
   /** Whether the device itself refuses writes (`BLKROGET`). */
   readonly readOnly: boolean;
   /**
-   * Whether I/O could block the thread that submits it, so that a thread of the kernel's does it: a file on FUSE blocks that thread
-   * while its server has enough to do (`max_background`).
+   * Whether I/O could block the submitting thread, so that a worker of the kernel does it instead. A file on FUSE blocks the thread while
+   * its server has `max_background` requests.
    */
   readonly mayBlock: boolean;
 
@@ -76,24 +76,24 @@ export class DeviceFacts {
   }
 }
 
-/** What the kernel says of an open file. */
+/** Facts that the kernel reports about an open file. */
 export interface Inspected {
-  /** `"block"` for a block device, `"regular"` for a file, `"other"` for what cannot be a device. */
+  /** `"block"` for a block device, `"regular"` for a file, `"other"` for anything else. */
   readonly kind: "block" | "regular" | "other";
-  /** The file system that it is in, as `stat(2)` numbers it, and its number there: together they tell files apart. */
+  /** The numbers of its file system and inode from `stat(2)`. Together they identify a file. */
   readonly fileSystem: number;
   readonly inode: number;
-  /** What does not depend on how it was opened. */
+  /** The facts that do not depend on how it was opened. */
   readonly facts: Omit<DeviceFacts, "path" | "fd" | "writable" | "direct">;
 }
 
 const EMPTY_PATH = new Uint8Array(1);
 
 /**
- * Asks the kernel what an open file is.
+ * Reads the facts about an open file from the kernel.
  *
  * @param fd A file descriptor.
- * @returns What it says.
+ * @returns The facts.
  * @throws {SystemError} When `statx` or an `ioctl` refuses.
  */
 export function inspect(fd: number): Inspected {
@@ -129,7 +129,7 @@ function blockFacts(fd: number, stat: DataView): Inspected["facts"] {
 
 function fileFacts(fd: number, stat: DataView): Inspected["facts"] {
   const { memory, offset } = directAlignment(stat);
-  // A file system's block is always enough; it is what remains when the kernel does not tell.
+  // The block of the file system is always enough. It is used when the kernel reports no alignment.
   const blockSize = stat.getUint32(STATX.stx_blksize, true);
   const logicalBlockSize = offset || Math.min(blockSize, 4096);
   return {
@@ -144,7 +144,7 @@ function fileFacts(fd: number, stat: DataView): Inspected["facts"] {
   };
 }
 
-// What direct I/O needs, from Linux 6.1 on; 0 when the file system does not tell or does not do it.
+// The alignments that direct I/O needs, from Linux 6.1 on; 0 when the file system reports none or has no direct I/O.
 function directAlignment(stat: DataView): { memory: number; offset: number } {
   const tells = (stat.getUint32(STATX.stx_mask, true) & STATX_DIOALIGN) !== 0;
   return {
@@ -153,8 +153,8 @@ function directAlignment(stat: DataView): { memory: number; offset: number } {
   };
 }
 
-// The kernel checks the part of registered memory in each page alone (iov_iter_aligned_bvec), and zram takes the bytes of a page from
-// its start, wherever they begin. So memory must begin on a logical block of its page, whatever the device's DMA can do.
+// The kernel checks registered memory page by page (iov_iter_aligned_bvec), and zram reads the bytes of a page from the page's start,
+// wherever they begin. So memory must begin on a logical block of its page, though the device's DMA may need less.
 function memoryAlignment(reported: number, logicalBlockSize: number): number {
   return Math.max(reported, Math.min(logicalBlockSize, pageSize()));
 }
@@ -163,7 +163,7 @@ function memoryAlignment(reported: number, logicalBlockSize: number): number {
  * The size of a block device as it is now.
  *
  * @param fd Its file descriptor.
- * @returns Whole sectors of 512 bytes; 0 when the device is gone, whether the kernel says so or refuses to say.
+ * @returns Whole sectors of 512 bytes; 0 when the device is gone, or the `ioctl` fails.
  */
 export function sectorsNow(fd: number): number {
   const out = new Uint8Array(8);

@@ -1,5 +1,5 @@
 /**
- * What holds a block device that cannot be opened: mounts, and the kernel's drivers on top of it.
+ * Finds the holders of a block device that cannot be opened: mounts, and drivers of the kernel on top of it.
  *
  * @module
  */
@@ -8,10 +8,10 @@ const ANYTHING =
   "it is mounted, held by device-mapper or md, used as swap, or open exclusively in another program";
 
 /**
- * Says what holds a block device, from `/proc/self/mountinfo` and sysfs. Both want `--allow-all`.
+ * Describes what holds a block device, from `/proc/self/mountinfo` and sysfs. Both need `--allow-all`.
  *
  * @param path The device's path.
- * @returns A clause: the mount point, the devices on top of it, or all that it could be where nothing more is known.
+ * @returns A clause for a message: the mount point, the devices on top of it, or the possible holders when none is found.
  */
 export function holder(path: string): string {
   try {
@@ -26,7 +26,7 @@ export function holder(path: string): string {
       }
     }
   } catch {
-    // What may not be read, or is not there, tells nothing.
+    // A file that is missing, or may not be read, names no holder.
   }
   return ANYTHING;
 }
@@ -40,7 +40,7 @@ function deviceNumber(path: string): string {
   return `${major}:${minor}`;
 }
 
-// The partitions of a disk, by number: who has one of them keeps the disk, too.
+// The partitions of a disk, by number. A holder of a partition holds the disk too.
 function partitions(number: string): [string, string][] {
   const folder = `/sys/dev/block/${number}`;
   const found: [string, string][] = [];
@@ -54,7 +54,7 @@ function partitions(number: string): [string, string][] {
 }
 
 // A line of mountinfo (proc(5)): ID, parent, MAJOR:MINOR, root, mount point, options, fields up to "-", type, source, options. Btrfs
-// has a number of its own there, so that the source alone tells the device.
+// has its own number there, so only the source names the device.
 function mountPoint(parts: ReadonlyMap<string, string>): string | null {
   for (const line of Deno.readTextFileSync("/proc/self/mountinfo").split("\n")) {
     const [, , number = "", , point = "", ...rest] = line.split(" ");

@@ -1,5 +1,5 @@
 /**
- * Opens and closes files past Deno, which has neither `O_DIRECT` nor a way to tell the file descriptor.
+ * Opens and closes files past Deno, which has no `O_DIRECT` and does not give out the file descriptor.
  *
  * @module
  */
@@ -9,23 +9,23 @@ import { EBUSY, EINVAL, EMFILE, ENFILE, EROFS, SystemError } from "../../ffi/err
 import { O_CLOEXEC, O_DIRECT, O_EXCL, O_RDONLY, O_RDWR } from "../../ffi/uapi.ts";
 import { holder } from "./holder.ts";
 
-/** The flags of `open(2)` that a device may want. */
+/** The flags of `open(2)` that a device may need. */
 export interface OpenFlags {
   /** `O_RDWR`, not `O_RDONLY`. */
   readonly write: boolean;
   /** `O_DIRECT`. */
   readonly direct: boolean;
-  /** `O_EXCL`, which on a block device refuses one that is in use. */
+  /** `O_EXCL`, which refuses a block device that is in use. */
   readonly exclusive: boolean;
 }
 
 /**
- * Opens a file. Deno's permissions are not asked: the caller has.
+ * Opens a file. The caller must have checked Deno's permissions.
  *
  * @param path Its path.
- * @param flags How.
+ * @param flags The flags of the open.
  * @returns The file descriptor.
- * @throws {SystemError} What `open(2)` says, with advice.
+ * @throws {SystemError} The error of `open(2)`, with advice.
  */
 export function openFd(path: string, flags: OpenFlags): number {
   const { write, direct, exclusive } = flags;
@@ -38,8 +38,8 @@ export function openFd(path: string, flags: OpenFlags): number {
 /**
  * The error of an open that was refused.
  *
- * @param path What was opened.
- * @param flags How.
+ * @param path The file's path.
+ * @param flags The flags of the open.
  * @param code The error number that `open(2)` gave.
  * @returns The error, with the advice that belongs to its number.
  */

@@ -11,7 +11,7 @@ import { describe } from "../check.ts";
  *
  * @param path A path, or a `file:` URL: its percent escapes are decoded, and a percent sign that begins none stands for itself.
  * @returns The path.
- * @throws {TypeError} For what is neither, a URL that names a host, and a path with a NUL in it.
+ * @throws {TypeError} When it is neither, when the URL names a host, and when the path holds a NUL.
  * @throws {URIError} For a URL whose escapes are no UTF-8.
  */
 export function pathName(path: string | URL): string {
@@ -31,7 +31,7 @@ function urlPath({ protocol, hostname, pathname, href }: URL): string {
 }
 
 /**
- * Whether something is at a path, if only a link that leads nowhere.
+ * Whether a path exists. A dangling link does.
  *
  * @param path The path.
  */
@@ -46,7 +46,7 @@ export function exists(path: string): boolean {
 }
 
 /**
- * Refuses what is no device before it is opened: to open a pipe or a terminal can block, or do things.
+ * Refuses anything but a device before it is opened: opening a pipe or a terminal can block or have effects.
  *
  * @param path Its path.
  * @throws {TypeError} When it is neither a block device nor a regular file.

@@ -1,5 +1,5 @@
 /**
- * Brings what a device holds in the page cache to its medium.
+ * Syncs a device: its dirty pages of the page cache are written to the medium.
  *
  * @module
  */
@@ -14,10 +14,10 @@ const LONGEST_PAUSE = 32;
 /**
  * Syncs a file (`fdatasync(2)`). The event loop runs meanwhile, also when the medium hangs.
  *
- * @param fd Its file descriptor, which must stay open until then.
+ * @param fd Its file descriptor, which must stay open until the promise settles.
  * @param path Its path, for the message.
  * @returns Resolves when all that was written by this file descriptor is on the medium.
- * @throws {SystemError} What `fdatasync` says. The kernel says it once for an open file: a second sync succeeds.
+ * @throws {SystemError} The error of `fdatasync`. The kernel reports it once for an open file: a second sync succeeds.
  */
 export async function syncFd(fd: number, path: string): Promise<void> {
   using sync = new DataSync(fd);

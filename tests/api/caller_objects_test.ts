@@ -68,7 +68,7 @@ async function withFiles(body: (devices: BlockDevice[], paths: string[]) => Prom
   }
 }
 
-Deno.test("each property of regions and of a deadline is read once, and what was read is what counts", () =>
+Deno.test("each property of regions and of a deadline is read once, and its first value is used", () =>
   withFiles(async ([a, b], [pathA, pathB]) => {
     await using io = new IoClient({ pages: 8 });
     const readings = new Readings();
@@ -211,7 +211,7 @@ const ASKS: Record<string, Ask> = {
   "a page, with a callback": (io, [a], act) => {
     const memory: IoMemory = { pageList: acting({ next: null, page: page() }, "page", act) };
     io.notify(WRITE, [region(a!)], memory, () => {
-      throw new Error("it was told of a request that was never accepted");
+      throw new Error("fn was called for a request that was refused");
     }, null);
   },
   "a timeout": (io, [a], act) => io.write([region(a!)], page(), acting({ timeout: 1000 }, "timeout", act)),
@@ -223,7 +223,7 @@ const ASKS: Record<string, Ask> = {
 
 for (const [name, ask] of Object.entries(ASKS)) {
   for (const victim of ["device", "client"] as const) {
-    Deno.test(`a getter of ${name} that closes the ${victim} makes the request throw, and nothing stays`, () =>
+    Deno.test(`a getter of ${name} that closes the ${victim} makes the request throw, and nothing is held`, () =>
       withFiles(async (devices, paths) => {
         const io = new IoClient({ pages: 8 });
         let closed: Promise<void> | undefined;
@@ -254,7 +254,7 @@ Deno.test("a getter that throws passes its error on, and nothing stays outstandi
     assertEquals((await io.write([region(devices[0]!)], page())).errorBits, 0n);
   }));
 
-Deno.test("a getter that makes a request of its own does not disturb the one it is read for", () =>
+Deno.test("a getter that makes a request of its own does not change the request that reads it", () =>
   withFiles(async (devices, paths) => {
     await using io = new IoClient({ pages: 8 });
     for (const [name, ask] of Object.entries(ASKS)) {
@@ -273,7 +273,7 @@ Deno.test("a getter that makes a request of its own does not disturb the one it 
     assertEquals(io.outstanding, 0);
   }));
 
-Deno.test("an array of regions that changes its length while it is read is taken as it was", () =>
+Deno.test("an array of regions that changes its length while it is read is used at its first length", () =>
   withFiles(async (devices) => {
     await using io = new IoClient({ pages: 8 });
     for (const later of [0, 2, 65]) {
@@ -291,7 +291,7 @@ Deno.test("an array of regions that changes its length while it is read is taken
     dmIoPut(4);
   }));
 
-Deno.test("a request that an aborted signal refuses is no part of the latencies", () =>
+Deno.test("a request that an aborted signal refuses does not count in the latencies", () =>
   withFiles(async ([device]) => {
     await using io = new IoClient({ pages: 8 });
     const began = performance.now();

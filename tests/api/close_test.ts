@@ -1,4 +1,4 @@
-/** Closing a client, or its breaking, while requests and callers wait: each is told once, and nothing stays behind. */
+/** A client that closes or breaks while requests and callers wait answers each once, and leaves nothing behind. */
 
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
@@ -37,8 +37,8 @@ for (const count of [1, 2, 3, 50]) {
       io.pool.alloc(1);
       const where = { bdev: device, sector: 0, count: 8 };
       const writes = Array.from({ length: count }, (_, i) => io.write([where, where], pattern(4096, i)));
-      const told: bigint[][] = Array.from({ length: count }, () => []);
-      for (const bits of told) {
+      const answers: bigint[][] = Array.from({ length: count }, () => []);
+      for (const bits of answers) {
         io.notify(READ, [where], new Uint8Array(4096), (error) => bits.push(error), null);
       }
       assertEquals([io.outstanding, device.inFlight], [2 * count, 3 * count]);
@@ -49,13 +49,13 @@ for (const count of [1, 2, 3, 50]) {
         assertEquals([errorBits, failures], [0n, []]);
         await settled;
       }
-      assertEquals(told, told.map(() => [0n]));
+      assertEquals(answers, answers.map(() => [0n]));
       assertEquals([io.outstanding, device.inFlight], [0, 0]);
       await closing;
     }));
 }
 
-Deno.test("close of one client does not let go of devices for another", async () => {
+Deno.test("close of one client leaves devices open for another", async () => {
   await using nbd = await NbdDevice.create();
   const device = BlockDevice.open(nbd.path, { write: true, direct: true });
   await using other = new IoClient({ pages: 4 });
@@ -77,7 +77,7 @@ Deno.test("close of one client does not let go of devices for another", async ()
 });
 
 for (const how of ["put", "transferred away"] as const) {
-  Deno.test(`a copy goes on after close, when the pages that it could have taken were ${how}`, async () => {
+  Deno.test(`a copy goes on after close when pages that the program held were ${how}`, async () => {
     await using nbd = await NbdDevice.create();
     using device = BlockDevice.open(nbd.path, { write: true, direct: true });
     const io = new IoClient({ pages: 4 });
@@ -96,7 +96,7 @@ for (const how of ["put", "transferred away"] as const) {
   });
 }
 
-Deno.test("who waits for pages is refused when the client is closing", async () => {
+Deno.test("close rejects every allocWait", async () => {
   await using nbd = await NbdDevice.create();
   using device = BlockDevice.open(nbd.path, { write: true, direct: true });
   const io = new IoClient({ pages: 2 });
@@ -107,8 +107,8 @@ Deno.test("who waits for pages is refused when the client is closing", async () 
   const before = assertRejects(() => io.pool.allocWait(1), Error, "closed");
   const closing = io.close();
   const after = assertRejects(async () => void await io.pool.allocWait(1), Error, "closed");
-  assert(await settlesWithin(before, PATIENCE), "who waited before close() still waits");
-  assert(await settlesWithin(after, PATIENCE), "who asks after close() waits");
+  assert(await settlesWithin(before, PATIENCE), "an allocWait before close() still waits");
+  assert(await settlesWithin(after, PATIENCE), "an allocWait after close() waits");
   await Promise.all([before, after]);
   io.pool.free(last);
   nbd.resume();
@@ -118,7 +118,7 @@ Deno.test("who waits for pages is refused when the client is closing", async () 
   await assertRejects(async () => void await io.pool.allocWait(1), Error, "closed");
 });
 
-Deno.test("close resolves at once for an idle client, however often and with whatever timeout", async () => {
+Deno.test("close of an idle client resolves at once, at each call and with any timeout", async () => {
   for (const timeout of [0, 1]) {
     const io = new IoClient({ pages: 4 });
     const closes = [io.close({ timeout: 1000 }), io.close(), io.close()];
@@ -129,7 +129,7 @@ Deno.test("close resolves at once for an idle client, however often and with wha
   }
 });
 
-Deno.test("a fault refuses those who wait for pages, and those who ask for some later", () =>
+Deno.test("a fault rejects every allocWait, and refuses later ones", () =>
   withFile(async (device) => {
     const ring = new BreakingRing(8);
     const io = clientOn(ring, { pages: 2 });
@@ -140,11 +140,11 @@ Deno.test("a fault refuses those who wait for pages, and those who ask for some 
     const rejected = Promise.allSettled([copied, ...waiting]);
     ring.breaksAt = 0;
     await assertRejects(() => io.write([where], held), Error, "the ring is broken");
-    assert(await settlesWithin(rejected, PATIENCE), "somebody waits for ever");
+    assert(await settlesWithin(rejected, PATIENCE), "an allocWait waits for ever");
     assertEquals((await rejected).map(({ status }) => status), ["rejected", "rejected", "rejected"]);
     refusesAll(io, "the ring is broken", Error);
     const later = assertRejects(async () => void await io.pool.allocWait(1), Error);
-    assert(await settlesWithin(later, PATIENCE), "who asks after the fault waits for ever");
+    assert(await settlesWithin(later, PATIENCE), "an allocWait after the fault waits for ever");
     await later;
     assertEquals(held.length, 2 * PAGE, "the kernel may still use the memory: it stays");
     assert(await settlesWithin(io.close(), PATIENCE));
@@ -154,19 +154,19 @@ Deno.test("the last dmIoPut lets each copied request call back once, though the 
   withFile(async (device) => {
     dmIoGet(1);
     dmIoClient().pool.alloc(1);
-    const told: bigint[][] = [[], [], []];
-    for (const bits of told) {
+    const answers: bigint[][] = [[], [], []];
+    for (const bits of answers) {
       const where = [{ bdev: device, sector: 0, count: 8 }];
       const fn = (error: bigint, context: bigint[]) => void context.push(error);
       assertEquals(dmIoAsyncVm(1, where, WRITE, pattern(4096, 1), fn, bits), 0);
     }
     dmIoPut(1);
-    assert(await until(() => told.every((bits) => bits.length > 0), PATIENCE), "a callback is not called");
+    assert(await until(() => answers.every((bits) => bits.length > 0), PATIENCE), "a callback is not called");
     assert(await until(() => device.inFlight <= 0, PATIENCE));
-    assertEquals(told, [[0n], [0n], [0n]]);
+    assertEquals(answers, [[0n], [0n], [0n]]);
   }));
 
-// A pool that is of no use any more says why, whatever is asked of it.
+// Every function of a pool that was closed or broke throws the reason.
 function refusesAll({ pool }: IoClient, why: string, kind: new (message: string) => Error): void {
   for (const call of [() => pool.alloc(1), () => pool.allocList(1), () => pool.get(1), () => pool.put(1)]) {
     assertThrows(call, kind, why, `${call}`);

@@ -42,7 +42,7 @@ Deno.test("copied requests go on though the program holds every page, and end in
     assertEquals(Deno.readFileSync(path).length, 1 << 20);
   }));
 
-Deno.test("a copied request of one device does not wait for pages that another's reads back", () =>
+Deno.test("eight copied reads, each longer than the pool, are all served", () =>
   withFile(async (device) => {
     await using io = new IoClient({ pages: 3 });
     const source = pattern(1 << 20, 9);
@@ -141,7 +141,7 @@ Deno.test("a list is refused, and nothing is lost, when a part of the pool was t
   }
 });
 
-Deno.test("a page that a copied request took belongs to nobody else, whoever still has a view of it", async () => {
+Deno.test("a page lent to a copy cannot be freed or used through an old view of it", async () => {
   await using nbd = await NbdDevice.create();
   await using device = BlockDevice.open(nbd.path, { write: true, direct: true });
   await using io = new IoClient({ pages: 2 });
@@ -179,7 +179,7 @@ Deno.test("a page that a copied request took belongs to nobody else, whoever sti
 });
 
 for (const free of [2, 3, 4, 8, 64]) {
-  Deno.test(`a device that hangs leaves pages to others, of ${free} that are free`, () =>
+  Deno.test(`copies to a device that hangs leave pages to other devices, of ${free} free ones`, () =>
     withFile(async (healthy, path) => {
       await using nbd = await NbdDevice.create();
       await using device = BlockDevice.open(nbd.path, { write: true, direct: true });
@@ -203,7 +203,7 @@ for (const free of [2, 3, 4, 8, 64]) {
     }));
 }
 
-Deno.test("a device that hangs, in whatever place of a mirrored write, does not hold up copies to the others", () =>
+Deno.test("a device that hangs, at any place of a mirrored write, does not hold up copies to other devices", () =>
   withFile(async (healthy) => {
     await using nbd = await NbdDevice.create();
     await using device = BlockDevice.open(nbd.path, { write: true, direct: true });
@@ -262,7 +262,7 @@ testUnless(await sectorSizeLack(8192), inPieces, async () => {
   }
 });
 
-Deno.test("40,000 copied requests wait for pages, and all come to their turn", () =>
+Deno.test("40,000 copied requests wait for pages, and all are served", () =>
   withFile(async (device) => {
     await using io = new IoClient({ pages: 64 });
     const count = 40_000;
@@ -277,7 +277,7 @@ Deno.test("40,000 copied requests wait for pages, and all come to their turn", (
     assertEquals([io.outstanding, io.pool.available], [0, 64]);
   }));
 
-Deno.test("a page list in a circle under a huge region is refused, and one under a small region is followed", async () => {
+Deno.test("a circular page list is refused under a huge region, and followed under a small one", async () => {
   // A program of its own: what followed the list to no end would take this one along.
   const source = `
     import { BlockDevice, IoClient, pageSize } from "./mod.ts";
@@ -320,7 +320,7 @@ Deno.test("blocking requests and a pool of no pages copy through the reserve", (
     }
   }));
 
-Deno.test("one that waits for adjacent pages holds up neither a single page nor a copy", () =>
+Deno.test("an allocWait for adjacent pages holds up neither a single page nor a copy", () =>
   withFile(async (device) => {
     await using io = new IoClient({ pages: 8 });
     const pages = Array.from({ length: 8 }, () => io.pool.alloc(1));

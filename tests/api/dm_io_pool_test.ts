@@ -35,7 +35,7 @@ Deno.test("without a dmIoGet every other dm-io function throws, and says what to
   }
 });
 
-Deno.test("the pool holds the sum of what was got, less what was put", () => {
+Deno.test("the pool holds the sum of all dmIoGet less all dmIoPut", () => {
   dmIoGet(3);
   const io = dmIoClient();
   assertEquals([io.pool.pages, io.pool.available], [3, 3]);
@@ -57,7 +57,7 @@ Deno.test("the pool holds the sum of what was got, less what was put", () => {
   assertThrows(() => dmIoClient(), Error, "dmIoGet");
 });
 
-Deno.test("the last put frees pages, ring and file descriptors, and a get begins anew", async () => {
+Deno.test("the last dmIoPut frees pages, ring and file descriptors, and a dmIoGet makes them anew", async () => {
   await using made = await targets("direct loop device", 1, BYTES);
   const [target] = made.all;
   const where = [{ bdev: target!.bdev, sector: 8, count: 8 }];
@@ -86,7 +86,7 @@ Deno.test("the last put frees pages, ring and file descriptors, and a get begins
   }
 });
 
-Deno.test("the last put lets what is in flight end, and a get right after it works beside that", async () => {
+Deno.test("the last dmIoPut lets requests in flight end, and a dmIoGet right after it works", async () => {
   await using made = await targets("direct loop device", 2, 1 << 20);
   const [a, b] = made.all;
   dmIoGet(16);
@@ -105,7 +105,7 @@ Deno.test("the last put lets what is in flight end, and a get right after it wor
   dmIoPut(2);
 });
 
-Deno.test("a request made from fn, and a put from fn, work", async () => {
+Deno.test("fn can make a request, and call dmIoPut", async () => {
   await using made = await targets("buffered file", 1, BYTES);
   const { bdev } = made.all[0]!;
   const data = new Uint8Array(512);

@@ -22,7 +22,7 @@ const MEMORIES: readonly (readonly [Shape, Origin])[] = [
   ["bvecs of 512 bytes", "an ArrayBuffer"],
 ];
 
-Deno.test("a write sets exactly the bits of the devices that fail, and the others have it", async () => {
+Deno.test("a write sets exactly the bits of the devices that fail, and the others hold the data", async () => {
   await using parts = new AsyncDisposableStack();
   const healthy = parts.use(await targets("direct loop device", 2, BYTES)).all;
   const failing = parts.use(await NbdDevice.create({ bytes: BYTES }));

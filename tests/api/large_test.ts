@@ -144,7 +144,7 @@ function eachStep(compare: (at: number, expected: Uint8Array) => void, i: number
   for (let at = 0; at < VM; at += STEP) compare(at, fillPattern(expected, i * VM + at));
 }
 
-Deno.test("a region longer than the pool goes through it in windows", async () => {
+Deno.test("a region longer than the pool is copied in windows", async () => {
   for (const pages of [1, 2, 3, 300]) {
     await using made = await targets("direct loop device of 4096-byte blocks", 3, 4 * MIB);
     dmIoGet(pages);

@@ -57,7 +57,7 @@ Deno.test(`${CLIENTS} clients that sleep for a device that hangs hold up neither
   );
 });
 
-Deno.test("clients that come and go while others sleep leave no thread and no file behind", async () => {
+Deno.test("clients made and closed while others sleep leave no thread and no file behind", async () => {
   await using nbd = await NbdDevice.create();
   await using device = BlockDevice.open(nbd.path, { write: true, direct: true });
   await using made = await targets("direct loop device", 1, 1 << 20);
@@ -90,7 +90,7 @@ Deno.test("clients that come and go while others sleep leave no thread and no fi
   assertEquals((await read).errorBits, 0n);
 });
 
-Deno.test("the first client to close does not take the others' way of being woken along", async () => {
+Deno.test("the first client to close leaves the shared eventfd to the others", async () => {
   await using nbd = await NbdDevice.create({ delay: 100 });
   await using device = BlockDevice.open(nbd.path, { write: true, direct: true });
   for (const order of [[0, 1, 2], [2, 1, 0], [1, 0, 2]]) {

@@ -95,7 +95,7 @@ Deno.test("fn is called once, after each asynchronous form has returned", () =>
     }
   }));
 
-Deno.test("fn is told once, later, that a read of two regions is none", () =>
+Deno.test("fn is called once, later, for a read of two regions, with bit 0", () =>
   withFile(async (_, region) => {
     dmIoGet(8);
     try {
@@ -118,7 +118,7 @@ Deno.test("fn is told once, later, that a read of two regions is none", () =>
     }
   }));
 
-Deno.test("a request of nothing but empty regions calls back, later", () =>
+Deno.test("a request of empty regions alone calls fn later", () =>
   withFile(async (device) => {
     await using io = new IoClient({ pages: 4 });
     const calls = new Calls();
@@ -128,7 +128,7 @@ Deno.test("a request of nothing but empty regions calls back, later", () =>
     assertEquals(calls.errors, [0n]);
   }));
 
-Deno.test("a blocking call that meets a completion leaves its fn to the event loop", () =>
+Deno.test("a blocking call that reaps another request's CQE leaves its fn to the event loop", () =>
   withFile(async (_, region) => {
     for (const poll of [true, false]) {
       await using io = new IoClient({ pages: 16, poll });
@@ -182,7 +182,7 @@ Deno.test("an fn that throws surfaces as uncaught, and every other request compl
     }
   }));
 
-Deno.test("an fn that throws ends a program that does not catch it, with its own message", async () => {
+Deno.test("an fn that throws ends a program without an error handler, with its own message", async () => {
   const source = `
     import { BlockDevice, IoClient, WRITE } from "./mod.ts";
     const io = new IoClient({ pages: 4 });
@@ -215,7 +215,7 @@ Deno.test("an fn may start requests of every kind, blocking ones too", () =>
     }
   }));
 
-Deno.test("a blocking call in an fn that meets another's completion does not lose it", () =>
+Deno.test("a blocking call in an fn that reaps another request's CQE does not lose it", () =>
   withFile(async (_, region) => {
     for (const poll of [true, false]) {
       await using io = new IoClient({ pages: 8, poll });
@@ -269,7 +269,7 @@ Deno.test("dmIoPut in an fn, and with requests under way, still lets every fn be
     assertThrows(() => dmIoSyncVm(1, [region(0)], READ, new Uint8Array(PAGE), null), Error, "dmIoGet");
   }));
 
-Deno.test("a ring that breaks tells everybody once, and can still be closed", () =>
+Deno.test("a ring that breaks answers each request once, and can still be closed", () =>
   withFile(async (_, region) => {
     const engine = new BreakingRing(8);
     const io = clientOn(engine, { pages: 8 });

@@ -75,7 +75,7 @@ for (const { name, bytes, loop, sectors } of FAR) {
 
 /** Does nothing, at once, and notes the byte offset and length of each SQE. */
 class Recorder implements Engine {
-  readonly asked: { offset: bigint; length: number }[] = [];
+  readonly requested: { offset: bigint; length: number }[] = [];
   readonly capacity = 16;
   readonly tableEntries = 4;
   readonly room = 16;
@@ -106,7 +106,7 @@ class Recorder implements Engine {
     completions.generation[this.#queued] = generation;
     completions.result[this.#queued++] = bytes;
     assertEquals([offsetLow, offsetHigh], [offsetLow >>> 0, offsetHigh >>> 0]);
-    this.asked.push({ offset: BigInt(offsetHigh) << 32n | BigInt(offsetLow), length: bytes });
+    this.requested.push({ offset: BigInt(offsetHigh) << 32n | BigInt(offsetLow), length: bytes });
   }
   vector(_address: number, length: number): void {
     this.#iovecs += length;
@@ -182,12 +182,12 @@ for (const plainOpcodes of [true, false]) {
     for (const sector of SECTORS) {
       for (const memory of memories) {
         for (const count of [1, 4900]) {
-          engine.asked.length = 0;
+          engine.requested.length = 0;
           const region = { bdev, sector, count };
           const result = count === 1 ? io.writeSync([region], memory) : io.readSync(region, memory);
           assertEquals(result.errorBits, 0n);
           let next = BigInt(sector) * 512n;
-          for (const { offset, length } of engine.asked) {
+          for (const { offset, length } of engine.requested) {
             assertEquals(offset, next, `sector ${sector}`);
             next += BigInt(length);
           }

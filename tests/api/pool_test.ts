@@ -1,4 +1,4 @@
-/** The pool: whose a page is, who waits for it, and when it goes back. */
+/** The pool: the owner of each page, the waiters for pages, and when pages go back to the system. */
 
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { BlockDevice, dmIoClient, dmIoGet, dmIoPut, IoClient, type PageList, pageSize } from "../../mod.ts";
@@ -47,7 +47,7 @@ Deno.test("pages come adjacent, page-aligned, and each to one owner", async () =
   assertEquals(owners.size, 128);
 });
 
-Deno.test("a pool that is used up throws, with what there is, and serves again after a free", async () => {
+Deno.test("alloc throws with the count of free pages when too few are free, and works after a free", async () => {
   await using io = new IoClient({ pages: 8 });
   const pages = Array.from({ length: 8 }, () => io.pool.alloc(1));
   for (const call of [() => io.pool.alloc(1), () => io.pool.allocList(1)]) {
@@ -68,7 +68,7 @@ Deno.test("a pool that is used up throws, with what there is, and serves again a
   assertThrows(() => io.pool.put(9), RangeError, "to 8");
 });
 
-Deno.test("callers wait for pages in order, and nobody overtakes", async () => {
+Deno.test("allocWait serves callers in order, and no later one first", async () => {
   await using io = new IoClient({ pages: 4 });
   const { pool } = io;
   const held = pool.alloc(4);
@@ -95,7 +95,7 @@ Deno.test("callers wait for pages in order, and nobody overtakes", async () => {
   assertEquals(served, ["first takes 3", "second takes 1", "third takes 2"]);
 });
 
-Deno.test("who waits for pages is refused at close, or when the pool has become too small", async () => {
+Deno.test("allocWait rejects at close, and when the pool has become too small", async () => {
   const io = new IoClient({ pages: 4 });
   io.pool.alloc(4);
   const waiting = io.pool.allocWait(2);
@@ -114,7 +114,7 @@ Deno.test("who waits for pages is refused at close, or when the pool has become 
   assertEquals([other.pool.pages, other.pool.available], [1, 1]);
 });
 
-Deno.test("what was got is summed, and put again in any parts", async () => {
+Deno.test("get adds pages, and put removes them in any parts", async () => {
   await using io = new IoClient({ pages: 0 });
   const { pool } = io;
   for (const pages of [1, 10, 100]) pool.get(pages);
@@ -198,7 +198,7 @@ Deno.test("memory that is not whole allocated pages of this pool cannot be freed
   assertThrows(() => pool.free(data), TypeError, "freed before");
 });
 
-Deno.test("a page freed in flight is handed out only when the kernel is done with it", async () => {
+Deno.test("a page freed in flight is allocated again only when the kernel is done with it", async () => {
   await using nbd = await NbdDevice.create({ delay: 300 });
   await using device = BlockDevice.open(nbd.path, { write: true, direct: true });
   await using io = new IoClient({ pages: 4 });
@@ -239,7 +239,7 @@ Deno.test("views of the pool have length 0 once the client is closed", async () 
   assertThrows(() => io.pool.free(view), TypeError);
 });
 
-Deno.test("pages that are got are locked, and put pages are given back to the system", async () => {
+Deno.test("get locks its pages, and put gives them back to the system", async () => {
   const source = `
     import { IoClient } from "./mod.ts";
     const state = () => {

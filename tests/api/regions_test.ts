@@ -46,7 +46,7 @@ function lengthOf(i: number, unit: number): number {
 for (
   const kind of ["direct loop device", "buffered loop device", "direct file", "buffered file"] as TargetKind[]
 ) {
-  Deno.test(`64 regions of different lengths, some of none, on as many devices: ${kind}`, () =>
+  Deno.test(`64 regions of different lengths, some empty, on 64 devices get their bytes: ${kind}`, () =>
     withPool(async () => {
       await using made = await targets(kind, MAX_REGIONS, BYTES);
       for (const shape of ["vm", "page list from byte 512", "bvecs of every length"] as Shape[]) {
@@ -84,7 +84,7 @@ Deno.test("one request may mix block sizes, direct and buffered, devices and fil
     }
   }));
 
-Deno.test("a region of no sectors is skipped, alone and among others, wherever it lies", () =>
+Deno.test("a region of no sectors is skipped, alone and among others, at any place", () =>
   withPool(async () => {
     await using made = await targets("direct loop device", 3, BYTES);
     using shaped = shapedMemory("page list", "pool pages", 4096, dmIoClient().pool);
@@ -158,7 +158,7 @@ Deno.test("several regions of one device in one request all get the bytes", () =
     }
   }));
 
-Deno.test("what was written to a buffered loop device reaches its backing file at a flush", () =>
+Deno.test("a write to a buffered loop device reaches its backing file at a flush", () =>
   withPool(async () => {
     await using loop = await LoopDevice.create({ bytes: BYTES });
     loop.fill(pattern(BYTES, 21));
@@ -193,7 +193,7 @@ Deno.test("a read of more than one region reads nothing and fails, by every func
     }
   }));
 
-Deno.test("only so many regions are used as numRegions says", () =>
+Deno.test("only the first numRegions regions are used", () =>
   withPool(async () => {
     await using made = await targets("buffered file", 2, BYTES);
     const data = pattern(512, 41);
@@ -211,7 +211,7 @@ Deno.test("only so many regions are used as numRegions says", () =>
     assertThrows(() => dmIoSyncVm(0, where, WRITE, data, null), RangeError, "numRegions is 0");
   }));
 
-Deno.test("bit 63 is region 63, and none but it", async () => {
+Deno.test("bit 63 is set for region 63 alone", async () => {
   await using made = await targets("buffered file", MAX_REGIONS - 1, 4096);
   await using last = await readOnlyTarget(4096);
   const where = [...made.all.map(({ bdev }) => bdev), last.bdev].map((bdev) => ({
@@ -235,7 +235,7 @@ Deno.test("bit 63 is region 63, and none but it", async () => {
   });
 });
 
-Deno.test("fn comes after the function has returned, also when there is nothing to do", () =>
+Deno.test("fn is called after the function has returned, also when no region has sectors", () =>
   withPool(async () => {
     await using made = await targets("buffered file", 1, BYTES);
     const region = { bdev: made.all[0]!.bdev, sector: 0, count: 0 };

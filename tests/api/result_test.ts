@@ -1,4 +1,4 @@
-/** What an answer says of its regions, and what it throws for those who ask it to. */
+/** Results: the failures of the regions, and the error that orThrow throws. */
 
 import { assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { BlockDevice, IoClient, IoError } from "../../mod.ts";
@@ -15,7 +15,7 @@ Deno.test("an answer without failures is ok, and orThrow gives it back", async (
   assertStrictEquals(result.orThrow(), result);
 });
 
-Deno.test("an answer with failures tells which, and orThrow throws them as an IoError", async () => {
+Deno.test("an answer with failures names the regions, and orThrow throws them as an IoError", async () => {
   await using scratch = await Scratch.create();
   await using good = BlockDevice.open(scratch.join("file"), { write: true, create: 1 << 20 });
   await using loop = await LoopDevice.create({ bytes: 1 << 20 });

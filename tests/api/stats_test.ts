@@ -26,7 +26,7 @@ function counts(
   return { requests, regions, sqes, fixedSqes, submits, bounces, shortTransfers, bytes };
 }
 
-Deno.test("a lone request is with the kernel before its call has returned, the first and every one after it", async () => {
+Deno.test("each lone request is submitted before its call has returned", async () => {
   await using loops = await loopDevices(1, { bytes: BYTES });
   await using device = BlockDevice.open(loops.devices[0]!.path, { write: true, direct: true });
   for (const poll of [true, false]) {
@@ -48,7 +48,7 @@ Deno.test("a lone request is with the kernel before its call has returned, the f
   }
 });
 
-Deno.test("requests of one moment go to the kernel in few batches", async () => {
+Deno.test("requests made in one turn of the event loop are submitted in few batches", async () => {
   await using loops = await loopDevices(3, { bytes: BYTES });
   await using all = new AsyncDisposableStack();
   const devices = loops.devices.map(({ path }) =>
@@ -66,7 +66,7 @@ Deno.test("requests of one moment go to the kernel in few batches", async () => 
   assertGreaterOrEqual(io.stats().mostInFlight, 16);
 });
 
-Deno.test("each kind of I/O is counted for what it is", async () => {
+Deno.test("each kind of I/O is counted under its own name", async () => {
   await using loops = await loopDevices(2, { bytes: BYTES });
   await using both = new AsyncDisposableStack();
   const [a, b] = loops.devices.map(({ path }) =>
@@ -112,7 +112,7 @@ Deno.test("each kind of I/O is counted for what it is", async () => {
   assertEquals([io.stats().inFlight, io.stats().outstanding], [0, 0]);
 });
 
-Deno.test("short transfers are counted, and so are the SQEs that go on from there", async () => {
+Deno.test("short transfers are counted, and so are the SQEs that continue them", async () => {
   await using scratch = await Scratch.create();
   const path = scratch.join("file");
   await using device = BlockDevice.open(path, { write: true, create: 4 * PAGE });
@@ -144,7 +144,7 @@ Deno.test("waits and polls are counted, and the latencies are those of the devic
     });
     assertGreaterOrEqual(waits, 10, "a read of 20 ms is slept for");
     if (poll) assertGreater(polls, 0);
-    else assertEquals(polls, 0, "without polling nobody looks in vain");
+    else assertEquals(polls, 0, "polls without polling");
     const { p50, p99, max } = io.stats().latency;
     assert(
       20_000 * 7 / 8 <= p50 && p50 <= p99 && p99 <= max && max < 2e6,

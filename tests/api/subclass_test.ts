@@ -59,7 +59,7 @@ class Modest extends Uint8Array {
   }
 }
 
-/** Does nothing that it is asked for. */
+/** A subclass whose methods all throw. */
 class Refuser extends Uint8Array {
   override set = fail;
   override fill = fail;
@@ -141,12 +141,12 @@ async function answered(request: Promise<IoResult>): Promise<IoResult> {
 
 for (const [name, make] of Object.entries(VIEWS)) {
   for (const [where, bufferOf] of Object.entries(BUFFERS)) {
-    Deno.test(`${name} over ${where} is written, read and zeroed where it really lies`, () =>
+    Deno.test(`${name} over ${where} is written, read and zeroed at its true place`, () =>
       withFile(async (io, device, path) => {
         for (const [form, shape] of Object.entries(FORMS)) {
           const buffer = bufferOf(io);
           const whole = new Uint8Array(buffer);
-          // A buffer may be longer than what is asked for; a page may not.
+          // A buffer may be longer than the region; a page may not be longer than a page.
           const length = form === "as contiguous memory" ? 3 * PAGE : PAGE;
           const memory = shape(make(buffer, 2 * PAGE, length));
           const around = { offset: 2 * PAGE, length: PAGE };
@@ -188,7 +188,7 @@ for (const [name, make] of Object.entries(VIEWS)) {
 }
 
 for (const [name, make] of Object.entries(VIEWS)) {
-  Deno.test(`${name} of pages of the pool frees those that it really covers`, () =>
+  Deno.test(`${name} of pages of the pool frees the pages that it truly covers`, () =>
     withFile((io) => {
       const buffer = io.pool.alloc(8).buffer as ArrayBuffer;
       io.pool.free(make(buffer, 2 * PAGE, 2 * PAGE));
@@ -227,7 +227,7 @@ Deno.test("Node Buffers that share one ArrayBuffer are read into side by side", 
     expectSame(Deno.readFileSync(path).subarray(9 * 512, 10 * 512), new Uint8Array(512).fill(120));
   }));
 
-Deno.test("what only looks like a Uint8Array is refused before any I/O", () =>
+Deno.test("an object that only looks like a Uint8Array is refused before any I/O", () =>
   withFile((io, device) => {
     const region = { bdev: device, sector: 0, count: SECTORS };
     const shams = [
@@ -248,7 +248,7 @@ Deno.test("what only looks like a Uint8Array is refused before any I/O", () =>
     return Promise.resolve();
   }));
 
-Deno.test("a view that says it is longer than it is does not reach beyond its end", () =>
+Deno.test("a view that claims to be longer than it is does not reach beyond its end", () =>
   withFile((io, device) => {
     const region = { bdev: device, sector: 0, count: 2 * SECTORS };
     const page = io.pool.alloc(1);

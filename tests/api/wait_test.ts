@@ -109,7 +109,7 @@ Deno.test("callbacks that start the next request let timers run", async () => {
   assertGreaterOrEqual(ticks, BUSY_MILLISECONDS / INTERVAL / 2, "the interval starved");
 });
 
-Deno.test("a wait for a slow device leaves the processor alone", async () => {
+Deno.test("a wait for a slow device takes next to no processor time", async () => {
   await using nbd = await NbdDevice.create({ delay: 500 });
   await using device = BlockDevice.open(nbd.path, { direct: true });
   for (const poll of [true, false]) {
@@ -203,7 +203,7 @@ Deno.test("a program lives until its outstanding requests have called back", asy
   }
 });
 
-Deno.test("a timeout that did not come to pass does not hold up the end", async () => {
+Deno.test("a timeout of an answered request does not keep the program alive", async () => {
   await using scratch = await Scratch.create();
   const { printed, seconds } = await ending(
     `
@@ -218,7 +218,7 @@ Deno.test("a timeout that did not come to pass does not hold up the end", async 
 });
 
 for (const form of ["io.readSync", "await io.read"]) {
-  Deno.test(`a program exits by itself when another read took the CQE that was slept for: ${form}`, async () => {
+  Deno.test(`a program exits by itself when another read reaped the CQE of an asynchronous wait: ${form}`, async () => {
     await using scratch = await Scratch.create();
     const { code, stdout } = await runProgram({
       timeout: 10_000,
@@ -230,7 +230,7 @@ for (const form of ["io.readSync", "await io.read"]) {
         const fifo = ${JSON.stringify(scratch.join("fifo"))};
         await new Deno.Command("mkfifo", { args: [fifo] }).output();
         const pipe = Deno.openSync(fifo, { read: true, write: true });
-        // A read of an empty pipe is answered when somebody writes; the pipe is the last file that was opened.
+        // A read of an empty pipe completes at the next write to it; the pipe is the last file that was opened.
         const numbers = [...Deno.readDirSync("/proc/self/fd")].map(({ name }) => Number(name));
         const fd = numbers.find((n) => {
           try {

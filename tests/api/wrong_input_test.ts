@@ -41,7 +41,7 @@ Deno.test("a region past the end of its device is refused, even by one sector", 
   await bed.expectUntouched();
 });
 
-Deno.test("a sector or count that is no sector number is refused", async () => {
+Deno.test("a sector or count that is no safe integer from 0 up is refused", async () => {
   await using bed = await Bed.create();
   for (const value of [-1, 0.5, NaN, Infinity, -Infinity, 2 ** 53, -(2 ** 60)]) {
     bed.refusesRegion(bed.region(value, 8), RangeError, "regions[", "sector", `${value}`, "0 to");
@@ -54,7 +54,7 @@ Deno.test("a sector or count that is no sector number is refused", async () => {
   await bed.expectUntouched();
 });
 
-Deno.test("what is no device is refused by name", async () => {
+Deno.test("a value that is no device is refused, and the error names it", async () => {
   await using bed = await Bed.create();
   for (const value of [null, undefined, 3, "/dev/null", {}, bed.path]) {
     bed.refusesRegion({ bdev: wrong(value), sector: 0, count: 8 }, TypeError, ".bdev", "BlockDevice");
@@ -69,7 +69,7 @@ Deno.test("what is no device is refused by name", async () => {
   await bed.expectUntouched();
 });
 
-Deno.test("a region past the end that would fit in bytes is refused with a word on the unit", async () => {
+Deno.test("a region past the end that would fit in bytes is refused, and the error names the unit", async () => {
   await using bed = await Bed.create();
   const { sectors } = bed.file;
   const bytes = sectors * 512;
@@ -90,7 +90,7 @@ Deno.test("a region past the end that would fit in bytes is refused with a word 
   await bed.expectUntouched();
 });
 
-Deno.test("a list where one region belongs is refused as a list", async () => {
+Deno.test("an array in place of one region is refused, and the error says so", async () => {
   await using bed = await Bed.create();
   const list = wrong<IoRegion>([bed.region(0, 8)]);
   const words = ["region is an Array; read takes one region"];
@@ -105,7 +105,7 @@ Deno.test("a list where one region belongs is refused as a list", async () => {
   await bed.expectUntouched();
 });
 
-Deno.test("a region off the blocks of a direct device is refused, and welcome on a buffered one", async () => {
+Deno.test("a region off the logical blocks is refused on a direct device, and taken on a buffered one", async () => {
   await using bed = await Bed.create();
   for (const [sector, count] of [[1, 8], [0, 7], [4, 4], [8, 1]] as const) {
     const words = [`${sector}`, `${count}`, "8 sectors", bed.loop.path];
@@ -134,7 +134,7 @@ Deno.test("memory shorter than the longest region is refused, of every kind", as
   await bed.expectUntouched();
 });
 
-Deno.test("what is no memory, no page or no bvec is refused", async () => {
+Deno.test("a value that is no memory, no page or no bvec is refused", async () => {
   await using bed = await Bed.create();
   const page = bed.pages.subarray(0, PAGE);
   for (const value of [null, undefined, 4096, "data", [], {}, new Uint16Array(4096), new ArrayBuffer(4096)]) {

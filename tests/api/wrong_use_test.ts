@@ -6,7 +6,7 @@ import { dmIoAsync, dmIoAsyncVm, dmIoClient, dmIoGet, dmIoPut } from "../../mod.
 import { dmIoSync, dmIoSyncBvec, dmIoSyncVm } from "../../mod.ts";
 import { Bed, list, PAGE, unexpected, wrong } from "../support/wrong_input_bed.ts";
 
-Deno.test("a closed client refuses everything, as often as it is asked", async () => {
+Deno.test("a closed client refuses every call, each time", async () => {
   await using bed = await Bed.create();
   const io = new IoClient({ pages: 4 });
   const { pool } = io;
@@ -78,7 +78,7 @@ Deno.test("bad options of a client and of a device are refused, and nothing is l
   await bed.expectUntouched();
 });
 
-Deno.test("the dm-io functions need a dmIoGet, and refuse more than was got", async () => {
+Deno.test("the dm-io functions need a dmIoGet, and dmIoPut refuses more pages than dmIoGet added", async () => {
   await using bed = await Bed.create();
   const region = bed.region(0, 8);
   for (

@@ -34,7 +34,7 @@ Deno.test("a block device's facts are those that blockdev prints", async () => {
   }
 });
 
-Deno.test("a file is a device of its whole sectors, whose size and tail are told in bytes", async () => {
+Deno.test("a file is a device of its whole sectors, whose size and tail are in bytes", async () => {
   await using scratch = await Scratch.create();
   for (const bytes of [0, 511, 512, 1000, 4096, 5_000_000, 2 ** 40 + 512, 2 ** 42 + 77]) {
     const path = scratch.join(`${bytes}`);
@@ -63,7 +63,7 @@ Deno.test("create makes a file, lengthens a short one, and leaves a long one and
   expectSame(bytes.subarray(4096), new Uint8Array(4096));
 });
 
-Deno.test("what is no block device and no file is refused, and leaves nothing open", async () => {
+Deno.test("a path that is no block device and no file is refused, and leaves nothing open", async () => {
   await using scratch = await Scratch.create();
   await succeed("mkfifo", scratch.join("fifo"));
   const before = openFiles();
@@ -81,7 +81,7 @@ Deno.test("what is no block device and no file is refused, and leaves nothing op
   assertEquals(openFiles(), before);
 });
 
-Deno.test("close waits for what is in flight, and refuses what is new", async () => {
+Deno.test("close waits for requests in flight, and refuses new ones", async () => {
   await using nbd = await NbdDevice.create({ delay: 200 });
   await using io = new IoClient({ pages: 8 });
   const device = BlockDevice.open(nbd.path, { write: true, direct: true });
@@ -134,7 +134,7 @@ Deno.test("close may be called again, and a scope closes by itself", async () =>
   expectSame(Deno.readFileSync(path), pattern(1 << 20, 4));
 });
 
-Deno.test("a closed device's number, taken by another, reaches the other", async () => {
+Deno.test("a file descriptor number that a closed device had serves the next device", async () => {
   await using scratch = await Scratch.create();
   await using io = new IoClient({ pages: 8 });
   for (let i = 0; i < 300; i++) {
@@ -147,7 +147,7 @@ Deno.test("a closed device's number, taken by another, reaches the other", async
   }
 });
 
-Deno.test("more devices than the ring has places for are served alike", async () => {
+Deno.test("devices beyond the ring's table of files are served alike", async () => {
   await using scratch = await Scratch.create();
   await using io = new IoClient({ pages: 300 });
   await using stack = new AsyncDisposableStack();

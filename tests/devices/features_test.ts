@@ -50,7 +50,7 @@ const kinds: [IoMemory, Uint8Array[]][] = [
     pages.map((page, i) => page.subarray(512 * (i % 4), 512 * (i % 4) + 2048))],
   [plain, [plain]],
 ];
-let asked = 0;
+let requests = 0;
 let good = 0;
 for (const [memory, views] of kinds) {
   const bytes = views.reduce((sum, view) => sum + view.length, 0);
@@ -67,7 +67,7 @@ for (const [memory, views] of kinds) {
       const all = new Uint8Array(bytes);
       at = 0;
       for (const view of views) all.set(view, (at += view.length) - view.length);
-      asked++;
+      requests++;
       if (wrote.errorBits === 0n && read.errorBits === 0n && same(all, expected)) good++;
     }
   }
@@ -79,13 +79,13 @@ const expected = many.map((page) => page.slice());
 for (const page of many) page.fill(0);
 const read = await Promise.all(many.map((page, i) => io.read({ bdev: devices[i % 2]!, sector: 8 * i, count: 8 }, page)));
 for (let i = 0; i < many.length; i++) {
-  asked++;
+  requests++;
   if (wrote[i]!.errorBits === 0n && read[i]!.errorBits === 0n && same(many[i]!, expected[i]!)) good++;
 }
 for (const device of devices) await device.close();
 const features = io.features;
 await io.close();
-console.log(JSON.stringify({ features, asked, good }));
+console.log(JSON.stringify({ features, requests, good }));
 `;
 
 /** Runs the program with its system calls refused as `inject` says. */
@@ -109,14 +109,14 @@ function injected({ calls }: Traced, name: string): number {
 
 interface Done {
   readonly features: Record<string, boolean>;
-  readonly asked: number;
+  readonly requests: number;
   readonly good: number;
 }
 
 function everyByte({ stdout }: Traced): Done["features"] {
-  const { features, asked, good } = JSON.parse(stdout) as Done;
-  assertEquals(good, asked, "requests that brought every byte");
-  assertGreater(asked, 70);
+  const { features, requests, good } = JSON.parse(stdout) as Done;
+  assertEquals(good, requests, "requests that brought every byte");
+  assertGreater(requests, 70);
   return features;
 }
 
@@ -124,7 +124,7 @@ function everyByte({ stdout }: Traced): Done["features"] {
 let offered: Promise<Done["features"]> | undefined;
 const features = () => offered ??= refused([]).then(everyByte);
 
-Deno.test("a kernel that refuses nothing has every feature in use that its version has", async () => {
+Deno.test("on a kernel that refuses nothing, every feature of its version is in use", async () => {
   const [major = 0, minor = 0] = Deno.osRelease().split(".").map(Number);
   const since = (first: number, second: number) => major > first || (major === first && minor >= second);
   const found = await features();
@@ -137,7 +137,7 @@ Deno.test("a kernel that refuses nothing has every feature in use that its versi
 
 for (const attempts of [1, 2]) {
   for (const wait of ["poll", "sleep"] as const) {
-    Deno.test(`set-up flags refused ${attempts} times are done without (${wait})`, async () => {
+    Deno.test(`a client works without set-up flags that were refused ${attempts} times (${wait})`, async () => {
       const traced = await refused([`io_uring_setup:error=EINVAL:when=1..${attempts}`], wait);
       assertEquals(injected(traced, "io_uring_setup"), attempts);
       const { coopTaskrun, ...found } = everyByte(traced);
@@ -162,7 +162,7 @@ const REFUSALS = [
   { call: "IORING_REGISTER_PROBE", lacks: { plainOpcodes: false } },
 ];
 for (const { call, lacks } of REFUSALS) {
-  Deno.test(`${call} refused is done without`, async () => {
+  Deno.test(`a client works when ${call} is refused`, async () => {
     const at = (await registerCalls()).indexOf(call) + 1;
     assertGreater(at, 0, `${call} is called`);
     const traced = await refused([`io_uring_register:error=EINVAL:when=${at}`]);
@@ -172,7 +172,7 @@ for (const { call, lacks } of REFUSALS) {
 }
 
 for (const wait of ["poll", "sleep"] as const) {
-  Deno.test(`with all that can be refused refused at once, every byte is right (${wait})`, async () => {
+  Deno.test(`with every optional feature refused at once, every byte is right (${wait})`, async () => {
     const from = (await registerCalls()).indexOf("IORING_REGISTER_BUFFERS2") + 1;
     const inject = ["io_uring_setup:error=EINVAL:when=1..2", `io_uring_register:error=EINVAL:when=${from}+1`];
     assertEquals(everyByte(await refused(inject, wait)), {
@@ -227,7 +227,7 @@ const FORBIDDEN = [
   { error: "EINVAL", says: ["ring of 8 entries"] },
 ];
 for (const { error, says } of FORBIDDEN) {
-  Deno.test(`${error} at set-up is an error that names the cause and the way out`, async () => {
+  Deno.test(`${error} at set-up is an error that names the cause and the remedy`, async () => {
     const { code, syscall, message } = await failure(`io_uring_setup:error=${error}:when=1+1`);
     assertEquals([code, syscall], [error, "io_uring_setup"]);
     for (const part of says) assertStringIncludes(message, part);
@@ -289,7 +289,7 @@ console.log(JSON.stringify({ called, good: results.indexOf("bits 0"), last: resu
 `;
 
 for (const way of ["sync", "async"]) {
-  Deno.test(`a ring that fails for good fails what waits and what comes, and can be closed (${way})`, async () => {
+  Deno.test(`a ring that fails for good fails waiting and later requests, and can be closed (${way})`, async () => {
     const { code, stdout, stderr } = await runTraced({
       source: FAILING,
       args: [way],

@@ -25,7 +25,7 @@ function refusal(path: string, options: Parameters<typeof BlockDevice.open>[1]):
   return error;
 }
 
-Deno.test("a URL names the file that it names to Deno, or is refused as Deno refuses it", async () => {
+Deno.test("a URL names the same file as in Deno, or is refused as Deno refuses it", async () => {
   await using scratch = await Scratch.create();
   Deno.mkdirSync(scratch.join("a"));
   const names = [
@@ -108,7 +108,7 @@ Deno.test("a block device that is open for writing is not opened for writing aga
   assertEquals(error.code, "EBUSY");
   for (const word of ["another program", "exclusive: false"]) assertStringIncludes(error.message, word);
   assertFalse(error.message.includes("EINVAL"), error.message);
-  // Those who hold nothing may come.
+  // An open that holds nothing is not refused.
   await using shared = BlockDevice.open(loop.path, { write: true, exclusive: false });
   await using reader = BlockDevice.open(loop.path);
   assertEquals([shared.sectors, reader.sectors], [first.sectors, first.sectors]);
@@ -167,7 +167,7 @@ Deno.test("a disk whose partition is mounted is refused for writing, and the err
   }
 });
 
-Deno.test("a regular file is opened for writing as often as one likes", async () => {
+Deno.test("a regular file is opened for writing any number of times", async () => {
   await using scratch = await Scratch.create();
   const path = scratch.join("file");
   await using device = BlockDevice.open(path, { write: true, create: 4096, exclusive: true });

@@ -42,7 +42,7 @@ Deno.test("many batches go through a ring of 8, and each CQE brings both halves 
   expectSame(bench.bytes.subarray(0, content.length), content);
 });
 
-Deno.test("a submit that takes only a part leaves the rest queued for the next", async () => {
+Deno.test("a partial submit leaves the rest queued for the next", async () => {
   await using bench = await RingBench.create(8);
   const { ring } = bench;
   const content = pattern(4 * BLOCK, 2);
@@ -63,7 +63,7 @@ Deno.test("a submit that takes only a part leaves the rest queued for the next",
   expectSame(bench.bytes.subarray(0, content.length), content);
 });
 
-Deno.test("a wait that takes only a part does not sleep, and the rest goes with the next", async () => {
+Deno.test("a wait that submits only a part does not sleep, and the next submits the rest", async () => {
   await using bench = await RingBench.create(8);
   const fd = await bench.fifo();
   bench.nonsense(1);
@@ -89,7 +89,7 @@ Deno.test("as many completions as the capacity fit at once, in every position of
   }
 });
 
-Deno.test("CQEs that the kernel had to keep aside come with the next submit", async () => {
+Deno.test("CQEs that overflowed the completion queue come with the next submit", async () => {
   await using bench = await RingBench.create(8);
   const { ring } = bench;
   for (let i = 0; i < ring.capacity + 3; i++) {

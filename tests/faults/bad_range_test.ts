@@ -83,7 +83,7 @@ for (const poll of [true, false]) {
         }
       }));
 
-    Deno.test(`a read over bad sectors, to ${how}, zero-fills what was not read and shows nothing else`, () =>
+    Deno.test(`a read over bad sectors, to ${how}, zero-fills the bytes that were not read`, () =>
       withBadDevice(poll, async (io, nbd, bdev) => {
         const medium = pattern(DEVICE_BYTES, 1);
         assertEquals(
@@ -150,7 +150,7 @@ Deno.test("a write to a thin device whose backing fills up names the first secto
   expectSame(loop.bytes(0, sector * 512), data.subarray(0, sector * 512), "before the first bad sector");
 });
 
-Deno.test("a device that has shrunk reads what it still has, and zeros", async () => {
+Deno.test("a read of a device that has shrunk gives its remaining sectors, and zeros", async () => {
   await using loop = await LoopDevice.create({ bytes: 1 << 20 });
   loop.fill(pattern(1 << 20, 5));
   using bdev = BlockDevice.open(loop.path, { direct: true });
@@ -167,7 +167,7 @@ Deno.test("a device that has shrunk reads what it still has, and zeros", async (
   }
 });
 
-/** A ring whose first answer is EIO and each later one EINVAL: a device that dies for good while it is asked where it is bad. */
+/** A ring whose first CQE is EIO and each later one EINVAL, as of a device that dies during the search for its bad block. */
 class DyingRing extends IoUring {
   #answers = 0;
 
@@ -178,7 +178,7 @@ class DyingRing extends IoUring {
   }
 }
 
-Deno.test("a device that dies while its bad sector is looked for failed for the first reason", async () => {
+Deno.test("a device that dies during the search for its bad sector reports the first error", async () => {
   await using loop = await LoopDevice.create({ bytes: 1 << 20 });
   using bdev = BlockDevice.open(loop.path, { write: true, direct: true });
   await using io = clientOn(new DyingRing(8));

@@ -1,4 +1,4 @@
-/** Code of the caller's that the library runs: closeFd, signals, callbacks. It runs outside the loop over CQEs, and harms nobody else. */
+/** The library runs code of the caller (closeFd, signals, callbacks) outside the loop over CQEs. It affects no other request. */
 
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { closeSync, openSync } from "node:fs";
@@ -13,7 +13,7 @@ const BYTES = 1 << 20;
 const PATIENCE = 5000;
 
 /**
- * A file as a device, whose `closeFd` does something of the caller's besides. It is a direct one, which is closed without a sync: so
+ * A file as a device, whose `closeFd` also calls `atClose`. It is a direct one, which is closed without a sync: so
  * `closeFd` runs while the library settles the device's last region.
  */
 function device(path: string, atClose: () => void): BlockDevice {
@@ -55,7 +55,7 @@ async function uncaughtOf(body: () => Promise<void>): Promise<string[]> {
   return messages;
 }
 
-Deno.test("a closeFd that writes with the same client disturbs no completion of the batch that it is in", async () => {
+Deno.test("a closeFd that writes with the same client disturbs no other completion of its batch", async () => {
   await using scratch = await Scratch.create();
   await using io = new IoClient({ pages: 64 });
   await using other = BlockDevice.open(scratch.join("other"), { write: true, create: BYTES });
@@ -134,7 +134,7 @@ Deno.test("a closeFd that throws fails the device's close and nothing else", asy
   assertEquals(io.closed, false);
 });
 
-Deno.test("a signal's own members are not called: one that throws cannot leave a request outstanding", async () => {
+Deno.test("a signal whose own addEventListener throws leaves no request outstanding, as it is not called", async () => {
   await using scratch = await Scratch.create();
   await using io = new IoClient({ pages: 16 });
   await using bdev = BlockDevice.open(scratch.join("file"), { write: true, create: BYTES });
@@ -149,7 +149,7 @@ Deno.test("a signal's own members are not called: one that throws cannot leave a
   }
 });
 
-Deno.test("what only looks like an AbortSignal leaves no request outstanding, refused or not", async () => {
+Deno.test("an object that only looks like an AbortSignal leaves no request outstanding", async () => {
   await using scratch = await Scratch.create();
   await using io = new IoClient({ pages: 16 });
   await using bdev = BlockDevice.open(scratch.join("file"), { write: true, create: BYTES });

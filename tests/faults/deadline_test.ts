@@ -52,7 +52,7 @@ const MEMORY: Record<string, (io: IoClient) => Uint8Array> = {
 
 for (const [kind, make] of Object.entries(MEMORY)) {
   for (const why of ["timeout", "abort"] as const) {
-    Deno.test(`${why === "abort" ? "an" : "a"} ${why} of a write from ${kind} fails the region that hangs, and only that`, async () => {
+    Deno.test(`the ${why} of a write from ${kind} fails only the region that hangs`, async () => {
       await using pair = await Pair.create(64);
       const { nbd, io, hung, healthy } = pair;
       const memory = fillPattern(make(io), 1);
@@ -116,7 +116,7 @@ for (const [kind, make] of Object.entries(MEMORY)) {
   });
 }
 
-Deno.test("a page whose read timed out is handed out again only when the kernel is done with it", async () => {
+Deno.test("a page whose read timed out is allocated again only when the kernel is done with it", async () => {
   await using pair = await Pair.create(64);
   const { nbd, io, hung } = pair;
   assertEquals((await io.write([{ bdev: hung, sector: 0, count: COUNT }], pattern(LENGTH, 1))).errorBits, 0n);
@@ -132,7 +132,7 @@ Deno.test("a page whose read timed out is handed out again only when the kernel 
   assertEquals(mine.length, 48);
   for (const page of mine) assert(page.byteOffset < address || page.byteOffset >= address + LENGTH);
   const waiting = io.pool.allocWait(16);
-  assertEquals(await settlesWithin(waiting, 100), false, "who waits for the pages goes on waiting");
+  assertEquals(await settlesWithin(waiting, 100), false, "the allocWait goes on waiting");
   nbd.resume();
   const again = await waiting;
   assert(await settlesWithin(settled, 0), "the pages came with `settled`");
@@ -166,7 +166,7 @@ Deno.test("pages that copies went through are not used again before the kernel i
   }
 });
 
-Deno.test("a request that times out while it waits for a slot or for pages is settled at once and never issued", async () => {
+Deno.test("a request that times out before it got a slot or pages settles at once and is never issued", async () => {
   await using pair = await Pair.create(8);
   const { nbd, io, hung } = pair;
   assertEquals(
@@ -248,7 +248,7 @@ Deno.test("an abort after a timeout does nothing, though the device answered whi
   assertEquals(io.outstanding, 0);
 });
 
-Deno.test("regions that failed before the deadline keep their own error", async () => {
+Deno.test("regions that failed before the deadline keep their own errno", async () => {
   await using pair = await Pair.create(16);
   await using broken = await NbdDevice.create({ error: "EIO" });
   using bad = BlockDevice.open(broken.path, { write: true, direct: true });

@@ -12,7 +12,7 @@ import { NbdDevice } from "../support/nbd.ts";
 const MIB = 1 << 20;
 const PATIENCE = 10_000;
 
-Deno.test("a write that fails is tried once more, alone, and reported at the failed transfer's first sector", async () => {
+Deno.test("a failed write is retried once, alone, and reports the failed transfer's first sector", async () => {
   await using nbd = await NbdDevice.create({ badRanges: [{ offset: 1001 * 512, length: 512 }] });
   await using loop = await LoopDevice.create({ bytes: 4 * MIB });
   await using bad = BlockDevice.open(nbd.path, { write: true, direct: true });
@@ -39,7 +39,7 @@ Deno.test("a read with locate: false is not searched for its first bad sector", 
   assertEquals(located.failures.map(({ sector }) => sector), [1001]);
 });
 
-Deno.test("a region lets its device go when it ends, though another region of its request hangs", async () => {
+Deno.test("a region releases its device when it ends, though another region of its request hangs", async () => {
   await using nbd = await NbdDevice.create();
   await using loop = await LoopDevice.create({ bytes: MIB });
   await using hung = BlockDevice.open(nbd.path, { write: true, direct: true });
@@ -60,7 +60,7 @@ Deno.test("a region lets its device go when it ends, though another region of it
   await timed.settled;
 });
 
-Deno.test("a device that is gone is ENODEV, beside the kernel's errno, and is not searched", async () => {
+Deno.test("a removed device fails as ENODEV, beside the kernel's errno, and is not searched", async () => {
   await using loop = await LoopDevice.create({ bytes: 4 * MIB });
   await using bdev = BlockDevice.open(loop.path, { write: true, direct: true });
   await using io = new IoClient({ pages: 512 });

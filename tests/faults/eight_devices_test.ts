@@ -52,7 +52,7 @@ class Array7 implements AsyncDisposable {
     broken.fail();
     noMemory.fail();
     await readOnly.refuseWrites();
-    // The device is smaller from here on; whoever has it open still goes by its old size.
+    // The device is smaller from here on, but its open BlockDevice still has the old size.
     shrunk.truncate(SHRUNK_SECTORS * 512);
     await succeed("losetup", "-c", shrunk.path);
     return new Array7(healthy, slow, open, parts.move());
@@ -146,7 +146,7 @@ async function writeToEight(
   expectSame(back, pattern(LENGTH, seed), "the slow device");
 }
 
-Deno.test("one write to eight devices, each failing in its own way, tells each one's fate", async (t) => {
+Deno.test("one write to eight devices, each failing in its own way, reports each one's outcome", async (t) => {
   await using array = await Array7.create();
   await using io = new Client();
   for (const [name, make] of Object.entries(FORMS)) {

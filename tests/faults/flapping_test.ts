@@ -13,7 +13,7 @@ const BYTES = 32 << 20;
 /** Write `i` goes to 1 to 5 sectors of its own. */
 const place = (i: number) => ({ sector: i * 6, count: 1 + i % 5 });
 
-Deno.test("each of 10,000 mirrored writes agrees with what the devices hold, while EIO comes and goes on one", async () => {
+Deno.test("10,000 mirrored writes report what the devices hold, while one device fails on and off", async () => {
   await using nbd = await NbdDevice.create({ bytes: BYTES });
   await using loop = await LoopDevice.create({ bytes: BYTES });
   using flapping = BlockDevice.open(nbd.path, { write: true, direct: true });
@@ -63,7 +63,7 @@ Deno.test("each of 10,000 mirrored writes agrees with what the devices hold, whi
       const isNew = s < bad || (s > bad && sectorNow.some((byte) => byte !== 0));
       expectSame(sectorNow, isNew ? data.subarray(s * 512, (s + 1) * 512) : zeros, `write ${i}, sector ${s}`);
     }
-    // Between two writes lies at least one sector that nobody writes.
+    // At least one sector between two writes is not written.
     expectSame(now.subarray((sector + count) * 512, (sector + count + 1) * 512), zeros, "between two writes");
   }
   assertGreater(failed, WRITES / 10, "writes that failed");

@@ -72,7 +72,7 @@ Deno.test("a device that hangs for 3 s takes next to nothing of the other device
   assertGreater(ratio, 0.6);
 });
 
-Deno.test("close waits for a device that hangs; with a timeout it names it, counts, and frees no memory", async () => {
+Deno.test("close waits for a device that hangs; its timeout names the device and frees no memory", async () => {
   await using nbd = await NbdDevice.create();
   await using loops = await loopDevices(1, { bytes: MEBIBYTE });
   await using hung = BlockDevice.open(nbd.path, { write: true, direct: true });
@@ -86,7 +86,7 @@ Deno.test("close waits for a device that hangs; with a timeout it names it, coun
   await nbd.hang();
   const pending = [
     io.write([{ bdev: hung, sector: 0, count: 16 }, { bdev: healthy, sector: 0, count: 16 }], page),
-    // Once all is answered the client goes, and its pages with it; who awaits an answer has it before that.
+    // The client frees its pages after the last answer, which its caller gets before that.
     io.read({ bdev: hung, sector: 1024, count: 16 }, readPage).then((
       result,
     ) => (read = readPage.slice(), result)),
@@ -119,7 +119,7 @@ Deno.test("close waits for a device that hangs; with a timeout it names it, coun
   expectSame(now.subarray(8192), pattern(8192, 3));
 });
 
-Deno.test("closing a device that hangs waits for what is in flight there", async () => {
+Deno.test("close of a device that hangs waits for its requests in flight", async () => {
   await using nbd = await NbdDevice.create();
   await using io = new IoClient();
   const hung = BlockDevice.open(nbd.path, { write: true, direct: true });

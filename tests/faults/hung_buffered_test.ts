@@ -31,7 +31,7 @@ const PRELUDE = `
       try { Deno.statSync(folder + "/" + name); return; } catch { await delay(2); }
     }
   };
-  // Whoever sees the file sees all of it.
+  // The file appears under its name only once it is whole.
   const say = (name, word) => {
     Deno.writeTextFileSync(folder + "/new", word);
     Deno.renameSync(folder + "/new", folder + "/" + name);
@@ -113,7 +113,7 @@ for (const direct of [false, true]) {
       const timer = setInterval(() => ticks++, 10);
       const controller = new AbortController();
       setTimeout(() => controller.abort(), 150);
-      // More than FUSE lets wait at once (12): whoever asks for another one stands still.
+      // More requests than FUSE queues at once (12): one more blocks the thread that submits it.
       const patient = late(16, false);
       const answers = [
         ...late(16, false, { timeout: 100 }),

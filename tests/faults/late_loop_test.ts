@@ -22,7 +22,7 @@ const DEADLINES: Record<string, () => IoOptions> = {
 };
 
 for (const [name, options] of Object.entries(DEADLINES)) {
-  Deno.test(`${name} that comes while the program works fails nothing that the device has done`, async () => {
+  Deno.test(`${name} that comes while the program works fails no request that the device has done`, async () => {
     await using loop = await LoopDevice.create({ bytes: 1 << 20 });
     await using bdev = BlockDevice.open(loop.path, { write: true, direct: true });
     await using io = new IoClient({ pages: 64 });
@@ -53,7 +53,7 @@ Deno.test("a timeout fails no request of a burst that the event loop was too lat
   for (const { failures } of await Promise.all(burst)) assertEquals(failures, []);
 });
 
-Deno.test("a device that hangs gets ETIMEDOUT, also when the event loop is late to say so", async () => {
+Deno.test("a device that hangs gets ETIMEDOUT, also when the event loop is late", async () => {
   await using nbd = await NbdDevice.create();
   await using bdev = BlockDevice.open(nbd.path, { write: true, direct: true });
   await using io = new IoClient({ pages: 16 });

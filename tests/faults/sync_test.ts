@@ -69,7 +69,7 @@ Deno.test("close rejects when the device under a regular file fails", async () =
   }
 });
 
-Deno.test("close brings what was written to the medium", async () => {
+Deno.test("close writes the page cache to the medium", async () => {
   await using loop = await LoopDevice.create({ bytes: 1 << 20 });
   await using io = new IoClient({ pages: 32 });
   {
@@ -80,7 +80,7 @@ Deno.test("close brings what was written to the medium", async () => {
   expectSame(loop.bytes(0, DATA.length), DATA);
 });
 
-Deno.test("a scope that does not wait reports a sync that fails as an uncaught error", async () => {
+Deno.test("a `using` scope reports a sync that fails as an uncaught error", async () => {
   await using nbd = await NbdDevice.create();
   await using scratch = await Scratch.create();
   const program = runProgram({

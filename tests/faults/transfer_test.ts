@@ -24,7 +24,7 @@ async function meanwhile(
   await nbd.hang();
   const answer = write ? io.write([region], memory) : io.read(region, memory);
   act(memory);
-  // Whoever gets hold of the memory now must not be written to by the kernel.
+  // New memory may lie where the old one was: the kernel must not write to it.
   const others = Array.from({ length: 50 }, (_, i) => pattern(LENGTH, 10 + i));
   nbd.resume();
   const result = await answer;
@@ -52,14 +52,14 @@ for (const [how, move] of Object.entries(moves)) {
       expectSame(now, pattern(LENGTH, 2));
     }));
 
-  Deno.test(`an ordinary buffer ${how} during a read: the region fails with EFAULT, nobody else's memory changes`, () =>
+  Deno.test(`an ordinary buffer ${how} during a read: EFAULT for the region, no other memory changes`, () =>
     meanwhile(false, () => new Uint8Array(LENGTH), move, ({ errorBits, failures }, memory) => {
       assertEquals(errorBits, 1n);
       assertEquals(failures, [EFAULT]);
       assertEquals(memory.length, 0);
     }));
 
-  Deno.test(`the pool's buffer ${how} during a write: the device gets the bytes, and the pool hands out none of it again`, () =>
+  Deno.test(`the pool's buffer ${how} during a write: the device gets the bytes, the pages are lost`, () =>
     meanwhile(true, (io) => io.pool.alloc(LENGTH / 4096), move, async ({ errorBits }, memory, now, io) => {
       assertEquals(errorBits, 0n);
       assertEquals(memory.length, 0);
@@ -86,7 +86,7 @@ function expectUsable(io: IoClient): Promise<void> {
   return Promise.resolve();
 }
 
-Deno.test("the pool's buffer transferred during a read that fails: the region has its bit, and the client goes on", async () => {
+Deno.test("the pool's buffer transferred during a failing read: the bit is set, the client goes on", async () => {
   await using nbd = await NbdDevice.create({ bytes: 1 << 20 });
   await using hung = BlockDevice.open(nbd.path, { write: true, direct: true });
   await using io = new IoClient({ pages: 64 });
@@ -120,7 +120,7 @@ Deno.test("a resizable buffer shrunk during a write: the device gets the bytes o
     },
   ));
 
-Deno.test("a resizable buffer shrunk during a read: the region fails with EFAULT, nobody else's memory changes", () =>
+Deno.test("a resizable buffer shrunk during a read: the region fails with EFAULT, no other memory changes", () =>
   meanwhile(
     false,
     resizable,

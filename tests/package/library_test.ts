@@ -62,7 +62,7 @@ Deno.test("a LIBURING_PATH that does not load leaves the system's liburing", asy
   }
 });
 
-Deno.test("LIBURING_PATH without --allow-env is neither read nor asked for", async () => {
+Deno.test("LIBURING_PATH is not read without --allow-env, and no permission prompt is shown", async () => {
   await using folder = await Scratch.create();
   const path = folder.join("my-uring.so");
   Deno.copyFileSync(await systemLiburing(), path);
@@ -80,7 +80,7 @@ Deno.test("LIBURING_PATH without --allow-env is neither read nor asked for", asy
   }
 });
 
-Deno.test("when no liburing loads, the error says what was tried, why each failed and what to install", async () => {
+Deno.test("when no liburing loads, the error names each attempt, its failure and the package to install", async () => {
   await using folder = await Scratch.create();
   // The loader looks here first: one name is no library at all, the other lacks the functions.
   Deno.writeTextFileSync(folder.join("liburing.so.2"), "no library");
@@ -154,7 +154,7 @@ console.log(thrown, kibibytes() - before);
   assert(grown! < 32 << 10, `1000 clients that were not made left ${grown} KiB mapped`);
 });
 
-Deno.test("other systems are told so", () => {
+Deno.test("assertPlatform throws on other systems", () => {
   const refusal = (os: string, arch: string) =>
     assertThrows(() => assertPlatform({ os, arch }), Error).message;
   for (const os of ["darwin", "windows", "freebsd", "android"]) {
@@ -167,8 +167,8 @@ Deno.test("other systems are told so", () => {
   assertPlatform();
 });
 
-// Another system is told so by each way in, at its first use.
-Deno.test("on another system every first use says so, and the import does not", async () => {
+// Each entry point throws on another system, at its first use.
+Deno.test("on another system every first use throws, and the import does not", async () => {
   const source = `
 Object.defineProperty(Deno, "build", { value: { ...Deno.build, os: "darwin" } });
 const { BlockDevice, IoClient, dmIoGet, pageSize } = await import("./mod.ts");

@@ -17,7 +17,7 @@ async function mirror(...args: string[]): Promise<{ code: number; stdout: string
   return { code, stdout: text.decode(stdout), stderr: text.decode(stderr) };
 }
 
-Deno.test("the mirror makes its own files and image, verifies three copies, and shows the one that it loses", async () => {
+Deno.test("the mirror makes its own files and image, verifies three copies, and reports the lost one", async () => {
   const { code, stdout, stderr } = await mirror();
   assertEquals([code, stderr], [0, ""]);
   assertEquals(stdout.match(/ 33554432 .* 0 +yes$/gm)?.length, 3);
@@ -26,7 +26,7 @@ Deno.test("the mirror makes its own files and image, verifies three copies, and 
   assertStringIncludes(stdout, "its bit alone");
 });
 
-Deno.test("the mirror writes an image of the reader's to four loop devices", async () => {
+Deno.test("the mirror writes a given image to four loop devices", async () => {
   await using scratch = await Scratch.create();
   await using loops = await loopDevices(4, { bytes: 4 * MIB });
   const image = pattern(3 * MIB + 1000, 7);
@@ -41,7 +41,7 @@ Deno.test("the mirror writes an image of the reader's to four loop devices", asy
   for (const loop of loops.devices) assertEquals(loop.bytes(0, image.length), image, loop.path);
 });
 
-Deno.test("the mirror ends with status 1 when a device fails that should not", async () => {
+Deno.test("the mirror ends with status 1 when a device fails unexpectedly", async () => {
   await using loops = await loopDevices(2, { bytes: 64 * MIB });
   await using full = await NbdDevice.create({ bytes: 64 * MIB, full: true });
   const { code, stdout } = await mirror(full.path, ...loops.devices.map(({ path }) => path));

@@ -54,7 +54,7 @@ Deno.test("a program that imports mod.ts from a URL type-checks and does I/O wit
       return new TextDecoder().decode(output.stdout);
     };
 
-    await t.step("it runs, and reads back what it wrote", async () => {
+    await t.step("the program runs, and reads back its own write", async () => {
       const stdout = await deno(
         ...["run", "--check=all", "--no-config", "--no-lock", "--no-prompt", `--allow-import=${host}`],
         ...["--allow-ffi", "--allow-read=.", "--allow-write=.", "main.ts"],

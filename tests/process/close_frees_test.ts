@@ -1,4 +1,4 @@
-/** What a closed client held is free at once: the devices for those who open them alone or unmount, the memory for the next client. */
+/** A closed client frees everything at once: its devices can be opened exclusively or unmounted, its locked memory used by another client. */
 
 import { assertEquals } from "@std/assert";
 import { BlockDevice, IoClient } from "../../mod.ts";
@@ -12,7 +12,7 @@ const KIB = 1 << 10;
 const MIB = 1 << 20;
 const ROUNDS = 20;
 
-Deno.test("a device whose client was closed before it opens exclusively at once, 20 of 20 times", async () => {
+Deno.test("a device opens exclusively right after its client and the device were closed, 20 times", async () => {
   await using loop = await LoopDevice.create({ bytes: MIB });
   const refused: string[] = [];
   for (let round = 0; round < ROUNDS; round++) {
@@ -31,7 +31,7 @@ Deno.test("a device whose client was closed before it opens exclusively at once,
   assertEquals(refused, []);
 });
 
-Deno.test("a file system whose file was used unmounts at once after the close, 20 of 20 times", async () => {
+Deno.test("a file system unmounts right after the close of a client that used its file, 20 times", async () => {
   await using loop = await LoopDevice.create({ bytes: 16 * MIB });
   await using scratch = await Scratch.create();
   await succeed("mkfs.ext4", "-q", loop.path);
@@ -81,7 +81,7 @@ for (
     { memlock: 8 * MIB, limit: "8 MiB", pages: 1800, queueDepth: 128 },
   ]
 ) {
-  Deno.test(`with ${limit} of lockable memory each client of ${pages} pages follows the last, 20 of 20 times`, async () => {
+  Deno.test(`with ${limit} of lockable memory a client of ${pages} pages can follow another, 20 times`, async () => {
     const { code, stdout, stderr } = await runAsNobody({
       source: CLIENTS,
       args: [`${pages}`, `${queueDepth}`, `${ROUNDS}`],

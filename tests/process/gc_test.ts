@@ -3,9 +3,9 @@ import { loopDevices } from "../support/loop.ts";
 import { NbdDevice } from "../support/nbd.ts";
 import { programFolder, runIn } from "../support/program.ts";
 
-// A full collection after every submit that the kernel took something of. Whoever asks drops memory, pages, promise and result
-// at once. Each write has a content of its own in a place of its own; each read goes to memory that nobody keeps, so that a
-// late byte of it would fall on somebody else's: on a write under way, which the device then shows, or on a canary.
+// A full collection runs after every submit of SQEs. The caller drops memory, pages, promise and result at once. Each write has its own
+// content and place. Each read goes to memory without a reference. If that were freed, a late byte of the read would fall on other
+// memory: on that of a write in flight, which the device then shows, or on a canary.
 const PROGRAM = `
   import { BlockDevice } from "./mod.ts";
   import { clientOn } from "./src/client.ts";
@@ -114,7 +114,7 @@ const PROGRAM = `
       if (done % 3 === 2) read(done);
       else drop(writes++);
     }
-    // Memory that is held a while shows it when the kernel writes to what was dropped and is somebody else's now.
+    // Memory held for a while, as a canary: a write of the kernel to memory that was freed and reused would change it.
     canaries.push(new Uint8Array(LENGTH).fill(0x11));
     for (let page, k = 0; k < 8 && (page = take()) !== null; k++) canaries.push(page.fill(0x11));
     while (canaries.length > 100) {
@@ -149,7 +149,7 @@ const PROGRAM = `
   await io.close();
   console.log(done + " requests, " + submits + " collections, " + pooled + " with pages of the pool");`;
 
-Deno.test("100,000 requests whose callers drop everything at once survive a collection after every submit", async () => {
+Deno.test("100,000 requests without a reference of their callers survive a collection at every submit", async () => {
   await using loops = await loopDevices(2, { bytes: 16 << 20 });
   await using slow = await NbdDevice.create({ bytes: 16 << 20, delay: 30 });
   await using folder = await programFolder(PROGRAM);

@@ -75,7 +75,7 @@ async function writeUntilKilled(
   return Number(text.trim().split("\n").at(-1));
 }
 
-Deno.test("SIGKILL in the middle of mirrored writes, 20 times: each block is the old or the new one, whole", async () => {
+Deno.test("after SIGKILL in mirrored writes, 20 times, each block is the old or the new one, whole", async () => {
   await using loops = await loopDevices(2, { bytes: BYTES });
   await using folder = await programFolder(WRITER);
   let first = 1;
@@ -109,13 +109,13 @@ Deno.test("SIGKILL in the middle of mirrored writes, 20 times: each block is the
   assertGreater(mixed, 0, "devices caught in mid-write");
 });
 
-Deno.test("after a SIGKILL in mid-write the devices are soon let go, and work", async () => {
+Deno.test("after a SIGKILL in mid-write the devices are free soon and work", async () => {
   await using loops = await loopDevices(2, { bytes: BYTES });
   await using folder = await programFolder(WRITER);
   const last = await writeUntilKilled(folder.path, loops.devices.map(({ path }) => path), 1, 1);
   await writeUntilKilled(folder.path, loops.devices.map(({ path }) => path), last + 2, 1);
   for (const loop of loops.devices) {
     loop.fill(pattern(BYTES, 3));
-    expectSame(loop.bytes(), pattern(BYTES, 3), "nobody writes any more");
+    expectSame(loop.bytes(), pattern(BYTES, 3), "the device changed after the kill");
   }
 });

@@ -15,7 +15,7 @@ type Lie =
   | "an earlier use of a slot"
   | "the same slot twice";
 
-/** A ring that lies once, with the first CQE after it was told to. */
+/** A ring that falsifies one CQE, the first after `lie` was set. */
 class LyingRing extends IoUring {
   lie: Lie | null = null;
   closes = 0;
@@ -75,17 +75,17 @@ for (const lie of LIES) {
       assertRejects(() => io.write([onHung], pattern(4096, 1), { timeout: 60_000 }), DmioFault),
     ];
     const early = await io.write([onHung], pattern(4096, 2), { timeout: 10 });
-    const { promise: told, resolve } = Promise.withResolvers<bigint>();
+    const { promise: answered, resolve } = Promise.withResolvers<bigint>();
     io.notify(WRITE, [onHung, onHung, onHung], page, (bits) => resolve(bits), null);
     assertEquals(io.outstanding, 5);
     ring.lie = lie;
-    // A doubled completion is told apart only after the request that it belongs to was done.
+    // A doubled completion is recognized only once its request was done.
     const last = io.write([{ bdev: healthy, sector: 0, count: 8 }], page).catch((error) => error);
     const errors = await Promise.all(rejected);
     for (const error of errors) assertStringIncludes(error.message, "slot");
     assert(await last instanceof DmioFault);
-    assertEquals(await told, 0b111n, "a callback gets every bit");
-    assert(await settlesWithin(early.settled, 1000), "nobody waits for ever");
+    assertEquals(await answered, 0b111n, "a callback gets every bit");
+    assert(await settlesWithin(early.settled, 1000), "settled waits for ever");
     assertEquals(ring.closes, 1);
     assertEquals(io.outstanding, 0);
     assertThrows(() => io.write([onHung], page), DmioFault);
@@ -113,7 +113,7 @@ for (const lie of LIES) {
   });
 }
 
-Deno.test("a ring that the kernel refuses to go on with fails every outstanding request with the cause", async () => {
+Deno.test("a ring that the kernel refuses fails every outstanding request with the cause", async () => {
   await using loop = await LoopDevice.create({ bytes: 1 << 20 });
   using bdev = BlockDevice.open(loop.path, { write: true, direct: true });
   const ring = new BreakingRing(16);
@@ -125,7 +125,7 @@ Deno.test("a ring that the kernel refuses to go on with fails every outstanding 
   await io.close();
 });
 
-Deno.test("a ring that broke leaves nobody in the pool's queue to be served later", async () => {
+Deno.test("a ring that broke leaves no waiter in the pool's queue", async () => {
   await using loop = await LoopDevice.create({ bytes: 1 << 20 });
   using bdev = BlockDevice.open(loop.path, { write: true, direct: true });
   const ring = new BreakingRing(16);
@@ -142,7 +142,7 @@ Deno.test("a ring that broke leaves nobody in the pool's queue to be served late
   assertEquals([bdev.inFlight, io.outstanding], [0, 0]);
 });
 
-Deno.test("a ring that breaks over a copy that waited for pages ends what waits, and is used no more", async () => {
+Deno.test("a ring that breaks while copies wait for pages ends them, and is not used again", async () => {
   await using scratch = await Scratch.create();
   await using device = BlockDevice.open(scratch.join("file"), { write: true, create: 1 << 20 });
   const ring = new BreakingRing(128, 512);

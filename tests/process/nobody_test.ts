@@ -77,7 +77,7 @@ console.log(Deno.uid() !== 0);`,
   assertEquals(found, ["1024 pages, fixed true", good, good, good, "true"]);
 });
 
-Deno.test("a pool above the limit works unregistered, and the features say what the limit is", async () => {
+Deno.test("a pool above the limit works unregistered, and the features name the limit", async () => {
   const found = await lines(
     `
 await using io = new IoClient();
@@ -98,7 +98,7 @@ console.log(io.pool.pages);`,
   assertEquals(found.slice(2), ["5120 5112 true", good, good, "5136"]);
 });
 
-Deno.test("a second default client works beside the first, whoever has the locked memory", async () => {
+Deno.test("a second default client works beside the first, with locked memory or without", async () => {
   const found = await lines(
     `
 await using first = new IoClient();
@@ -112,7 +112,7 @@ console.log(first.features.fixedBuffers, second.features.fixedBuffers);`,
   assertEquals(found, [good, good, "true false"]);
 });
 
-Deno.test("clients with pools above the limit take nothing from those that come after them", async () => {
+Deno.test("clients with pools above the limit leave locked memory to later clients", async () => {
   const found = await lines(
     `
 for (let i = 0; i < 8; i++) await new IoClient({ pages: 4096 }).close();
@@ -124,7 +124,7 @@ console.log(await transfer(io, io.pool.alloc(256), "next.img"));`,
   assertEquals(found, ["true", "same, bits 0,0,0,0"]);
 });
 
-Deno.test("pages that are put may be locked again by others", async () => {
+Deno.test("memory of pages that were put can be locked by another client", async () => {
   const found = await lines(
     `
 await using io = new IoClient({ pages: 0 });
@@ -164,7 +164,7 @@ console.log(failure(() => new IoClient({ pages: 0, queueDepth: 4096 })));`,
   }
 });
 
-Deno.test("without a file descriptor left, the error says what was to be made", async () => {
+Deno.test("without a file descriptor left, the error names the object that could not be made", async () => {
   const found = await lines(
     `
 const open: Deno.FsFile[] = [];

@@ -1,4 +1,4 @@
-/** A Worker that ends with I/O under way: the kernel goes on with memory that nobody frees under it. */
+/** A Worker that ends with I/O in flight: the memory that the kernel writes to is not freed. */
 
 import { assertEquals } from "@std/assert";
 import { NbdDevice } from "../support/nbd.ts";
@@ -15,7 +15,7 @@ const PROGRAM = `
       const memory = i % 2 === 0 ? new SharedArrayBuffer(1536) : new ArrayBuffer(1536);
       void io.read({ bdev, sector: i * 2, count: 2 }, new Uint8Array(memory, 0, 1024));
     }
-    postMessage("asked");
+    postMessage("submitted");
   \`;
   for (let round = 0; round < 4; round++) {
     const worker = new Worker("data:application/javascript," + encodeURIComponent(source), { type: "module" });
@@ -33,7 +33,7 @@ const PROGRAM = `
   console.log("whole");
 `;
 
-Deno.test("a Worker that is terminated with reads under way leaves no memory that the kernel writes into", async () => {
+Deno.test("a Worker terminated with reads in flight leaves no memory that the kernel writes into", async () => {
   await using nbd = await NbdDevice.create({ delay: 300 });
   Deno.writeFileSync(nbd.path, new Uint8Array(1 << 17).fill(0xff));
   const { code, stdout, stderr } = await runProgram({ source: PROGRAM, args: [nbd.path] });

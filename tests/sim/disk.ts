@@ -15,7 +15,7 @@ export interface Fault {
   /** Bytes from the start of the disk's data. */
   readonly from: number;
   readonly to: number;
-  /** Any of these may be told to the caller. */
+  /** The error that the caller gets may be any of these. */
   readonly errnos: readonly number[];
   /** Whether the same place fails each time, so that the first bad block is certain. */
   readonly lasting: boolean;
@@ -34,7 +34,7 @@ export interface Outcome {
   readonly result: number;
   /** Bytes from the start of the transfer that are moved. */
   readonly moved: number;
-  /** Further blocks that may or may not be moved: the transfer failed, and nobody knows how far it came. */
+  /** Further blocks that may or may not be moved: the transfer failed at an unknown place. */
   readonly uncertain: boolean;
 }
 
@@ -86,7 +86,7 @@ export class Disk {
     this.end = this.data.length;
   }
 
-  /** Whether all of `[from, to)` is part of one region that the caller has asked for. */
+  /** Whether all of `[from, to)` is part of one region of a request. */
   claimed(write: boolean, from: number, to: number): boolean {
     for (const claim of this.claims) {
       if (claim.write === write && claim.from <= from && to <= claim.to) return true;

@@ -134,8 +134,8 @@ export class SimEngine implements Engine {
     this.#assertOpen("push");
     if (this.room <= 0) this.#violate("push without room");
     if (!(opcode in OPCODES)) this.#violate(`opcode ${opcode} is none that moves blocks`);
-    if (ioprio !== 0) this.#violate(`ioprio ${ioprio}, which nobody asked for`);
-    if (opFlags !== 0) this.#violate(`rw_flags ${opFlags}, which nobody asked for`);
+    if (ioprio !== 0) this.#violate(`ioprio ${ioprio}, which no request set`);
+    if (opFlags !== 0) this.#violate(`rw_flags ${opFlags}, which no request set`);
     for (const name of ["offsetLow", "offsetHigh", "userData", "generation", "length"] as const) {
       const value = fields[name];
       if (value !== value >>> 0) this.#violate(`${name} ${value} is not 32 bits without a sign`);
@@ -261,7 +261,7 @@ export class SimEngine implements Engine {
     if (this.#queue.length === 0) this.#violate("wait sleeps forever: nothing is in flight");
   }
 
-  /** Whoever looks again and again lets a little time pass. */
+  /** Each poll lets a little time pass. */
   relax(): void {
     this.world.pass(1);
   }

@@ -1,5 +1,5 @@
 /**
- * A caller who takes pages of the pool and keeps them for a while, and who makes the pool larger and smaller.
+ * A caller that keeps pages of the pool for a while, and makes the pool larger and smaller.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 import { PoolPages } from "./loan.ts";
 import type { Random } from "./random.ts";
 
-/** Pages that nobody does I/O with. */
+/** Pages that are allocated, and not used for I/O. */
 export class Hoard {
   readonly #held: Uint8Array[] = [];
   readonly #got: number[] = [];

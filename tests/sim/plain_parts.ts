@@ -23,7 +23,7 @@ export type Plant =
   | "a file closed under its I/O"
   | "a lost wake-up";
 
-/** A device that counts who uses it. */
+/** A device that counts its users. */
 export class PlainDevice implements Device {
   held = 0;
   closed = false;

@@ -57,7 +57,7 @@ export async function run(library: Library, seed: number, steps: number, verbose
 
 let current: World | undefined;
 
-// What nobody catches is a fault of its own, unless it comes of one that is known.
+// An uncaught error is a fault, unless a known fault caused it.
 function uncaught(event: Event, reason: unknown): void {
   event.preventDefault();
   if (reason instanceof Violation || !current) return;

@@ -7,7 +7,7 @@
 import type { Library } from "./library.ts";
 import { run, type Tally } from "./run.ts";
 
-/** Steps of a run, unless told otherwise. */
+/** Steps of a run, by default. */
 export const STEPS = 40;
 
 /** The first seed that failed, and why. */

@@ -66,7 +66,7 @@ export function checkSqe(world: World, sqe: Sqe): void {
   if (length > MAX_RW_COUNT) wrong("beyond MAX_RW_COUNT");
   const write = isWrite(opcode);
   if (write && !disk.writable) wrong("the device was opened for reading");
-  if (!disk.claimed(write, from, from + length)) wrong("nobody asked for it");
+  if (!disk.claimed(write, from, from + length)) wrong("no request names these bytes");
   if (!disk.direct) return;
   if (from % disk.logicalBlockSize !== 0) wrong("misaligned offset on a direct device");
   for (const segment of segments) {

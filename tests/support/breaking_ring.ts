@@ -1,8 +1,8 @@
 import { IoUring } from "../../src/engine/io_uring.ts";
 
-/** A ring that fails for good, as when its file descriptor is gone, when it is told to. */
+/** A ring that can be made to fail for good, as when its file descriptor is gone. */
 export class BreakingRing extends IoUring {
-  /** It fails at a submit of so many SQEs or more; 0: at any. */
+  /** A submit of at least so many SQEs fails; 0: every submit. */
   breaksAt = Infinity;
 
   /** Whether CQEs stay in the ring. */

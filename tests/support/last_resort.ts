@@ -13,7 +13,7 @@ function runAll(): void {
     try {
       step();
     } catch {
-      // The other steps still have to run, and nobody is left to tell.
+      // The other steps still have to run, and no caller is left to get the error.
     }
   }
 }

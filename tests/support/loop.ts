@@ -132,7 +132,7 @@ export class LoopDevice implements AsyncDisposable {
     if (code !== 0) throw new Error(`blockdev --flushbufs ${this.path}: ${stderr.trim()}`);
   }
 
-  /** Makes the device refuse writes from now on (`BLKROSET`); whoever has it open for writing keeps it open. */
+  /** Makes the device refuse writes from now on (`BLKROSET`); it stays open where it is open for writing. */
   async refuseWrites(): Promise<void> {
     await succeed("blockdev", "--setro", this.path);
     // The kernel keeps the mark when it detaches the device, for the next file on it.

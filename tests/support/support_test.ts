@@ -29,7 +29,7 @@ Deno.test("a scratch folder is gone after its scope, and after a throw in it", a
   assertEquals(await traces(path), []);
 });
 
-Deno.test("a scratch folder with a size is full when that is used", async () => {
+Deno.test("a scratch folder with a size is full when its bytes are used", async () => {
   await using scratch = await Scratch.create({ tmpfs: 1 << 20 });
   const file = scratch.join("file");
   Deno.writeFileSync(file, new Uint8Array(0));
@@ -65,7 +65,7 @@ Deno.test("a buffered write to a loop device is in the backing file after a flus
   expectSame(back, pattern(4096, 4));
 });
 
-Deno.test("a loop device has the block size, mode and direct I/O that were asked for", async () => {
+Deno.test("a loop device has the requested block size, mode and direct I/O", async () => {
   const fact = (path: string, name: string) =>
     Deno.readTextFileSync(path.replace("/dev", "/sys/block") + `/${name}`).trim();
   for (const sectorSize of [512, 4096] as const) {
@@ -81,7 +81,7 @@ Deno.test("a loop device has the block size, mode and direct I/O that were asked
   assertMatch(await directWrite(loop.path, 0, pattern(4096, 1)), /not permitted|Read-only/);
 });
 
-Deno.test("a loop device whose backing file was cut keeps its size, and reads of what is gone fail", async () => {
+Deno.test("a loop device whose backing file was cut keeps its size, and reads past the cut fail", async () => {
   await using loop = await LoopDevice.create({ bytes: 1 << 20 });
   loop.truncate(65536);
   assertEquals(await directRead(loop.path, 61440, 4096), "");
@@ -169,7 +169,7 @@ Deno.test("a program runs as nobody, with its limits and without capabilities", 
   });
 });
 
-Deno.test("a program's system calls fail as strace is told, and are listed", async () => {
+Deno.test("a program's system calls fail as requested of strace, and are listed", async () => {
   const { code, stdout, calls } = await runTraced({
     trace: ["symlink", "symlinkat"],
     inject: ["symlink,symlinkat:error=ENOSPC:when=2"],
