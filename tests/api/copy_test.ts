@@ -89,8 +89,11 @@ Deno.test("a pool whose memory was transferred away refuses or fails, and closes
     const taken = new Uint8Array((view.buffer as ArrayBuffer).transfer());
     assertEquals(view.length, 0);
     taken.fill(1);
-    assertThrows(() => io.pool.alloc(1), RangeError);
+    assertThrows(() => io.pool.alloc(1), RangeError, "4 pages were lost");
+    assertThrows(() => io.pool.alloc(1), RangeError, "transferred away (see Pool)");
     assertThrows(() => io.write([where], view), RangeError, "holds 0");
+    io.pool.get(2);
+    io.pool.free(io.pool.alloc(2));
     let done: Promise<unknown>;
     try {
       done = io.write([where], new Uint8Array(4096));

@@ -2,6 +2,9 @@
 
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { BlockDevice, dmIoClient, dmIoGet, dmIoPut, IoClient, type PageList, pageSize } from "../../mod.ts";
+import { clientOn } from "../../src/client.ts";
+import { IoUring } from "../../src/engine/io_uring.ts";
+import { Scratch } from "../support/scratch.ts";
 import { addressOf } from "../../ffi/memory.ts";
 import { expectSame, fillPattern, pattern } from "../support/bytes.ts";
 import { settlesWithin, until } from "../support/commands.ts";
@@ -292,3 +295,43 @@ Deno.test("clients made and closed leave no file, no mapping and no memory", asy
 function mappings(): number {
   return Deno.readTextFileSync("/proc/self/maps").split("\n").length;
 }
+
+/** A ring that has no memory to lock for a while. */
+class ShortOfMemory extends IoUring {
+  refusals = 0;
+
+  override registerBuffer(index: number, address: number, length: number): number {
+    if (length === 0 || this.refusals-- <= 0) return super.registerBuffer(index, address, length);
+    return -12;
+  }
+}
+
+Deno.test("pages that could not be registered 400 times take no place from those that can", async () => {
+  const ring = new ShortOfMemory(8);
+  await using io = clientOn(ring, { pages: 4 });
+  ring.refusals = 400;
+  for (let i = 0; i < 400; i++) {
+    io.pool.get(1);
+    io.pool.put(1);
+  }
+  await using scratch = await Scratch.create();
+  await using bdev = BlockDevice.open(scratch.join("file"), { write: true, create: 1 << 20 });
+  io.pool.alloc(4);
+  io.pool.get(1);
+  const before = io.stats().fixedSqes;
+  assertEquals((await io.write([{ bdev, sector: 0, count: 8 }], io.pool.alloc(1))).ok, true);
+  assertEquals(io.stats().fixedSqes - before, 1, "the new page is a fixed buffer");
+});
+
+Deno.test("advice on too many pages names what helps: a unit, or the longest run that there can be", async () => {
+  await using io = new IoClient({ pages: 16 });
+  assertThrows(() => io.pool.alloc(4 * 4096), RangeError, "The unit is pages: 16384 bytes are 4");
+  const error = assertThrows(() => io.pool.alloc(300_000), RangeError, "from 1 to 16, what the pool holds");
+  assertEquals(error.message.includes("pool.get"), false);
+});
+
+Deno.test("pages of the pool are of an ArrayBuffer by their type, as a Response wants them", async () => {
+  await using io = new IoClient({ pages: 2 });
+  const page = io.pool.alloc(1).fill(7);
+  assertEquals(new Uint8Array(await new Response(page).arrayBuffer()), page.slice());
+});

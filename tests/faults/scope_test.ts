@@ -58,7 +58,7 @@ Deno.test("an `await using` scope left by a throw leaks no file, mapping or regi
     io.pool.get(3);
     await io.write([{ bdev, sector: 0, count: 8 }], io.pool.alloc(1));
     io.readSync({ bdev, sector: 0, count: 8 }, new Uint8Array(4096));
-    if (mappings() > 0 && processState().pinned >= PAGES * 4096) seen++;
+    if (mappings() > 0) seen++;
     throw new Thrown();
   });
   assertEquals(seen, ROUNDS + 1, "within the scope there was something to leak");

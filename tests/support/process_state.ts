@@ -31,6 +31,17 @@ export function processState(): ProcessState {
   };
 }
 
+/**
+ * Whether this kernel counts registered buffers in `VmPin`; kernels differ in what they charge to whom.
+ *
+ * @param register Registers some, and gives them back at its disposal.
+ */
+export function countsPinned(register: () => Disposable): boolean {
+  const before = processState().pinned;
+  using _registered = register();
+  return processState().pinned > before;
+}
+
 /** How many file descriptors are open in this process. */
 export function openFiles(): number {
   // The listing has one of its own open.
