@@ -105,7 +105,11 @@ export class Driver {
   start(request: Request): void {
     if (this.#scheduler.gathered === 0) this.clock = performance.now();
     request.began = this.clock;
-    this.#begin(request);
+    try {
+      this.#begin(request);
+    } catch (error) {
+      return this.fail(error);
+    }
     const alone = this.#intake.outstanding.size === 1 && !this.#burst && this.#state !== DELIVERING;
     if (alone || this.#gatheredEnough) this.#flush();
     this.kick();

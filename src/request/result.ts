@@ -52,7 +52,8 @@ export class IoResult {
   /** The regions that failed, in their order. */
   readonly failures: readonly IoFailure[];
   /**
-   * Resolves when the kernel is done with the request's memory: at the answer, or later after a timeout or an abort.
+   * Resolves when the kernel is done with the request's memory: at the answer, or later after a timeout or an abort. A fault of the
+   * library resolves it too, and holds the memory for good.
    */
   readonly settled: Promise<void>;
 
