@@ -288,8 +288,18 @@ export class IoClient implements AsyncDisposable {
     memory: IoMemory,
     options: CheckedOptions | undefined,
   ): Request {
+    if (options === undefined) return this.#core.intake.accept(op, regions, memory, undefined, false);
+    return this.#acceptWith(options, op, regions, memory);
+  }
+
+  // Apart, as V8 allocates what a closure captures when the function begins, whether the closure is made or not.
+  #acceptWith(
+    options: CheckedOptions,
+    op: Operation,
+    regions: readonly IoRegion[],
+    memory: IoMemory,
+  ): Request {
     const { intake, deadlines } = this.#core;
-    if (options === undefined) return intake.accept(op, regions, memory, undefined, false);
     // The deadline is set before the request is made, so that an error in setting it leaves no request behind.
     let request: Request | null = null;
     const disarm = arm(options, {
