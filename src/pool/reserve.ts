@@ -32,7 +32,8 @@ export class Reserve {
   /** Makes it hold at least so many adjacent pages. @throws {SystemError} When the system has no room for them. */
   hold(pages: number): void {
     if (this.#chunks.some((chunk) => chunk.pages >= pages)) return;
-    this.#chunks.push(this.#maker.make(Math.max(pages, PAGES)));
+    // Twice as many, so that a device that hangs with its part leaves as much to the others.
+    this.#chunks.push(this.#maker.make(Math.max(2 * pages, PAGES)));
   }
 
   /** Lends adjacent pages. @returns Null when too few are free. */
