@@ -33,20 +33,4 @@ export class Sqe {
   userData = 0;
   /** The high half of `user_data`; 32 bits. */
   generation = 0;
-
-  /** Sets every field to 0, which is `IORING_OP_NOP`. */
-  clear(): void {
-    this.opcode = 0;
-    this.flags = 0;
-    this.ioprio = 0;
-    this.fd = 0;
-    this.offsetLow = 0;
-    this.offsetHigh = 0;
-    this.address = 0;
-    this.length = 0;
-    this.opFlags = 0;
-    this.bufferIndex = 0;
-    this.userData = 0;
-    this.generation = 0;
-  }
 }

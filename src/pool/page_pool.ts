@@ -217,11 +217,6 @@ export class PagePool implements Pool {
     this.serve();
   }
 
-  /** How many waiters the queue holds. */
-  get waiting(): number {
-    return this.#queue.size;
-  }
-
   /** Queues a waiter. It is served at once when pages are free and no other waiter is before it. */
   wait(waiter: PageWaiter): void {
     this.#queue.add(waiter);
