@@ -8,10 +8,15 @@
 // linux/io_uring.h
 export const IORING_OP_READV = 1;
 export const IORING_OP_WRITEV = 2;
+export const IORING_OP_FSYNC = 3;
 export const IORING_OP_READ_FIXED = 4;
 export const IORING_OP_WRITE_FIXED = 5;
+export const IORING_OP_FALLOCATE = 17;
 export const IORING_OP_READ = 22;
 export const IORING_OP_WRITE = 23;
+export const IORING_OP_URING_CMD = 46;
+
+export const IORING_FSYNC_DATASYNC = 1 << 0;
 
 export const IOSQE_FIXED_FILE = 1 << 0;
 export const IOSQE_ASYNC = 1 << 4;
@@ -42,6 +47,17 @@ export const BLKROGET = 0x125e;
 export const BLKGETSIZE64 = 0x80081272;
 export const BLKSSZGET = 0x1268;
 export const BLKPBSZGET = 0x127b;
+export const BLKDISCARD = 0x1277;
+export const BLKZEROOUT = 0x127f;
+export const RWF_DSYNC = 0x2;
+
+// linux/blkdev.h, from Linux 6.12 on (`_IO(0x12, 0)`)
+export const BLOCK_URING_CMD_DISCARD = 0x1200;
+
+// linux/falloc.h
+export const FALLOC_FL_KEEP_SIZE = 0x01;
+export const FALLOC_FL_PUNCH_HOLE = 0x02;
+export const FALLOC_FL_ZERO_RANGE = 0x10;
 
 // fcntl.h
 export const O_RDONLY = 0;

@@ -5,11 +5,17 @@
  */
 
 /**
+ * Stands for an `ioctl(2)` on a range of bytes, which io_uring has no opcode for: an engine makes the call off the event loop. `opFlags` is
+ * the request (`BLKDISCARD`, `BLKZEROOUT`), `address` the first byte, `address3` the number of bytes.
+ */
+export const OP_IOCTL = 256;
+
+/**
  * The fields of a `struct io_uring_sqe` (io_uring_enter(2)). A scheduler owns one, fills it for each operation and hands it to
  * {@linkcode Engine.push}, which copies it; so an SQE costs no object. Each field is a non-negative number.
  */
 export class Sqe {
-  /** An `IORING_OP_*` constant; 8 bits. */
+  /** An `IORING_OP_*` constant, 8 bits, or {@linkcode OP_IOCTL}. */
   opcode = 0;
   /** `IOSQE_*` bits: `IOSQE_FIXED_FILE`, and `IOSQE_ASYNC` for a file that could block the submitting thread; 8 bits. */
   flags = 0;
@@ -17,14 +23,19 @@ export class Sqe {
   ioprio = 0;
   /** The file descriptor, or its place in the table of files with `IOSQE_FIXED_FILE`; 31 bits. */
   fd = 0;
-  /** Bits 0 to 31 of the byte offset on the device. */
+  /** Bits 0 to 31 of the byte offset on the device; the command of `IORING_OP_URING_CMD`. */
   offsetLow = 0;
   /** Bits 32 to 63 of the byte offset. */
   offsetHigh = 0;
-  /** Address of the memory, or of the iovecs, exact as a double (Linux keeps user addresses below 2^56, V8 below 2^47). */
+  /**
+   * Address of the memory, or of the iovecs, exact as a double (Linux keeps user addresses below 2^56, V8 below 2^47). The length in bytes
+   * for `IORING_OP_FALLOCATE`, the first byte for `IORING_OP_URING_CMD`.
+   */
   address = 0;
-  /** Bytes, or the number of iovecs for `IORING_OP_READV` and `IORING_OP_WRITEV`; 32 bits. */
+  /** Bytes, or the number of iovecs for `IORING_OP_READV` and `IORING_OP_WRITEV`; the mode of `IORING_OP_FALLOCATE`; 32 bits. */
   length = 0;
+  /** A second 64-bit argument: the number of bytes for `IORING_OP_URING_CMD`. */
+  address3 = 0;
   /** Flags of the operation: `rw_flags` (`RWF_*`) of reads and writes, `fsync_flags` of `IORING_OP_FSYNC`; 32 bits. */
   opFlags = 0;
   /** The place in the table of fixed buffers that holds the memory, for the `_FIXED` opcodes; otherwise 0; 16 bits. */

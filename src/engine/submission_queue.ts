@@ -66,7 +66,7 @@ export class SubmissionQueue implements Disposable {
   push(sqe: Sqe): void {
     const sqes = this.#sqes;
     const at = (this.#tail & (this.#entries - 1)) * SQE_WORDS;
-    const { address } = sqe;
+    const { address, address3 } = sqe;
     sqes[at] = sqe.opcode | sqe.flags << 8 | sqe.ioprio << 16;
     sqes[at + io_uring_sqe.fd / 4] = sqe.fd;
     sqes[at + io_uring_sqe.off / 4] = sqe.offsetLow;
@@ -80,8 +80,8 @@ export class SubmissionQueue implements Disposable {
     // buf_index and personality share a word.
     sqes[at + io_uring_sqe.buf_index / 4] = sqe.bufferIndex;
     sqes[at + io_uring_sqe.file_index / 4] = 0;
-    sqes[at + io_uring_sqe.addr3 / 4] = 0;
-    sqes[at + io_uring_sqe.addr3 / 4 + 1] = 0;
+    sqes[at + io_uring_sqe.addr3 / 4] = address3 >>> 0;
+    sqes[at + io_uring_sqe.addr3 / 4 + 1] = address3 / 2 ** 32;
     sqes[at + io_uring_sqe.__pad2 / 4] = 0;
     sqes[at + io_uring_sqe.__pad2 / 4 + 1] = 0;
     this.#tail = (this.#tail + 1) >>> 0;
