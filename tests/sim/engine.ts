@@ -12,7 +12,7 @@ import type { Sqe as PushedSqe } from "../../src/engine/sqe.ts";
 import type { Weather } from "./disk.ts";
 import { Files } from "./files.ts";
 import { AddressSpace, type Segment } from "./memory.ts";
-import { Random } from "./random.ts";
+import { Random } from "../../src/testing/random.ts";
 import {
   checkSqe,
   dataOffset,

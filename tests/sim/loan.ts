@@ -7,7 +7,7 @@
 import type { SimEngine } from "./engine.ts";
 import type { Memory, PageList, Pool } from "./library.ts";
 import { addressOf } from "./memory.ts";
-import type { Random } from "./random.ts";
+import type { Random } from "../../src/testing/random.ts";
 
 export const PAGE = 4096;
 
