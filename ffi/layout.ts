@@ -69,6 +69,8 @@ export const statx = {
   stx_mode: 28,
   stx_ino: 32,
   stx_size: 40,
+  stx_rdev_major: 128,
+  stx_rdev_minor: 132,
   stx_dev_major: 136,
   stx_dev_minor: 140,
   stx_dio_mem_align: 152,
