@@ -75,6 +75,10 @@ const symbols = {
     ],
     result: "i32",
   },
+  capget: {
+    parameters: ["buffer", /* cap_user_header_t header */ "buffer" /* cap_user_data_t data */],
+    result: "i32",
+  },
   statx: {
     parameters: [
       "i32", // int dirfd

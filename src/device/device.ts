@@ -8,6 +8,8 @@ import { DeviceFacts, inspect, SECTOR_SIZE, sectorsNow } from "./facts.ts";
 import { libc } from "../../ffi/libc.ts";
 import { EBUSY, EROFS } from "../../ffi/errno.ts";
 import { closeFd, openError, openFd } from "./open.ts";
+import type { DeviceKind } from "./kind.ts";
+import { limitsOf } from "./limits.ts";
 import { syncFd } from "./sync.ts";
 import { assertKind, exists, pathName } from "./path.ts";
 import { whenUnloaded } from "../unload.ts";
@@ -42,10 +44,13 @@ export interface OpenDevice extends DeviceFacts {
 
 export { SECTOR_SIZE };
 
+const KIND = Symbol("kind");
+
 let holdDevice: (device: BlockDevice) => void;
 let releaseDevice: (device: BlockDevice) => void;
 let markWritten: (device: BlockDevice) => void;
 let whenClosed: (device: BlockDevice, listener: () => void) => () => void;
+let kindOf: (device: BlockDevice) => DeviceKind;
 
 /**
  * A block device, or a regular file, which is a device of its size. It belongs to no client; any number may use it.
@@ -59,12 +64,11 @@ let whenClosed: (device: BlockDevice, listener: () => void) => () => void;
  * ```
  */
 export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposable {
-  readonly #closeFd: (fd: number) => void;
+  readonly #kind: DeviceKind;
   // A `closeFd` of the opener's own is left to the opener at the end of the isolate, too.
   readonly #forgetUnload: (() => void) | undefined;
   readonly #listeners = new Set<() => void>();
   readonly #closing = Promise.withResolvers<void>();
-  readonly #syncFd: (fd: number, path: string) => Promise<void>;
   #held = 0;
   #written = false;
   #closed = false;
@@ -76,9 +80,9 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
    */
   constructor(open: OpenDevice) {
     super(open);
-    this.#closeFd = open.closeFd ?? closeFd;
-    this.#forgetUnload = open.closeFd === undefined ? whenUnloaded(() => closeFd(this.fd)) : undefined;
-    this.#syncFd = open.syncFd ?? syncFd;
+    const { [KIND]: kind = ofSystem(open) }: Opened = open;
+    this.#kind = kind;
+    this.#forgetUnload = kind.close === closeFd ? whenUnloaded(() => closeFd(this.fd)) : undefined;
   }
 
   /**
@@ -173,10 +177,10 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
       try {
         for (const listener of this.#listeners) listener();
         this.#listeners.clear();
-        if (this.#written && !this.direct && !this.readOnly) await this.#syncFd(this.fd, this.path);
+        if (this.#written && !this.direct && !this.readOnly) await this.#kind.sync(this.fd, this.path);
       } finally {
         this.#forgetUnload?.();
-        this.#closeFd(this.fd);
+        this.#kind.close(this.fd);
       }
       this.#closing.resolve();
     } catch (error) {
@@ -195,6 +199,7 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
     markWritten = (device) => {
       device.#written = true;
     };
+    kindOf = (device) => device.#kind;
     whenClosed = (device, listener) => {
       device.#listeners.add(listener);
       return () => device.#listeners.delete(listener);
@@ -207,13 +212,35 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
  *
  * @param device An open device.
  */
-export function isGone({ isBlockDevice, fd }: BlockDevice): boolean {
-  return isBlockDevice && sectorsNow(fd) === 0;
+export function isGone(device: BlockDevice): boolean {
+  return device.isBlockDevice && kindOf(device).sectorsNow(device.fd) === 0;
+}
+
+/**
+ * Makes a device of a kind that is not the system's.
+ *
+ * @param facts The facts about it.
+ * @param kind What answers for it.
+ * @returns The open device.
+ */
+export function deviceOfKind(facts: DeviceFacts, kind: DeviceKind): BlockDevice {
+  const open: Opened = { ...facts, [KIND]: kind };
+  return new BlockDevice(open);
+}
+
+type Opened = OpenDevice & { [KIND]?: DeviceKind };
+
+// A file descriptor of the system, which any client's own engine can carry.
+function ofSystem(open: OpenDevice): DeviceKind {
+  const { syncFd: sync = syncFd, closeFd: close = closeFd } = open;
+  return { makeEngine: null, sectorsNow, limits: limitsOf, sync, close };
 }
 
 export {
   /** Keeps a device's file descriptor open until as many `releaseDevice`. */
   holdDevice,
+  /** The kind of a device. */
+  kindOf,
   /** Notes that a device was written, so that it is synced when it is closed. */
   markWritten,
   /** Undoes one `holdDevice`; the last one closes the file descriptor of a closed device. */

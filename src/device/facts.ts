@@ -7,6 +7,7 @@
 import { errno, libc } from "../../ffi/libc.ts";
 import { EINVAL, ENOSYS, SystemError } from "../../ffi/errno.ts";
 import { pageSize } from "../../ffi/memory.ts";
+import type { DeviceNumber } from "./sysfs.ts";
 import { statfs as STATFS, statx as STATX } from "../../ffi/layout.ts";
 import {
   AT_EMPTY_PATH,
@@ -97,11 +98,7 @@ const EMPTY_PATH = new Uint8Array(1);
  * @throws {SystemError} When `statx` or an `ioctl` refuses.
  */
 export function inspect(fd: number): Inspected {
-  const stat = new DataView(new ArrayBuffer(STATX.size));
-  const mask = STATX_BASIC_STATS | STATX_DIOALIGN;
-  if (libc().statx(fd, EMPTY_PATH, AT_EMPTY_PATH, mask, new Uint8Array(stat.buffer)) !== 0) {
-    throw new SystemError("statx", errno(), `could not look at file descriptor ${fd}`);
-  }
+  const stat = statxOf(fd);
   const inode = Number(stat.getBigUint64(STATX.stx_ino, true));
   const fileSystem = makedev(
     stat.getUint32(STATX.stx_dev_major, true),
@@ -110,6 +107,27 @@ export function inspect(fd: number): Inspected {
   const type = stat.getUint16(STATX.stx_mode, true) & S_IFMT;
   if (type === S_IFBLK) return { kind: "block", fileSystem, inode, facts: blockFacts(fd, stat) };
   return { kind: type === S_IFREG ? "regular" : "other", fileSystem, inode, facts: fileFacts(fd, stat) };
+}
+
+/**
+ * The number of the block device behind a file descriptor. It stays the device's own when its path names another device later.
+ *
+ * @param fd A file descriptor of a block device.
+ * @returns The number.
+ * @throws {SystemError} When `statx` refuses.
+ */
+export function deviceNumberOf(fd: number): DeviceNumber {
+  const stat = statxOf(fd);
+  return `${stat.getUint32(STATX.stx_rdev_major, true)}:${stat.getUint32(STATX.stx_rdev_minor, true)}`;
+}
+
+function statxOf(fd: number): DataView {
+  const stat = new DataView(new ArrayBuffer(STATX.size));
+  const mask = STATX_BASIC_STATS | STATX_DIOALIGN;
+  if (libc().statx(fd, EMPTY_PATH, AT_EMPTY_PATH, mask, new Uint8Array(stat.buffer)) !== 0) {
+    throw new SystemError("statx", errno(), `could not look at file descriptor ${fd}`);
+  }
+  return stat;
 }
 
 function blockFacts(fd: number, stat: DataView): Inspected["facts"] {

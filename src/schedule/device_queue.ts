@@ -6,6 +6,7 @@
 
 import { pageSize } from "../../ffi/memory.ts";
 import type { BlockDevice } from "../device/device.ts";
+import type { Engine } from "../engine/engine.ts";
 
 /** An entry of a {@linkcode DeviceQueue}: a link of its list. */
 export interface Queued<Self> {
@@ -32,12 +33,14 @@ export class DeviceQueue<Region extends Queued<Region>> {
 
   /**
    * @param device The device.
+   * @param engine The engine that carries its I/O.
    * @param fd Its file descriptor, or its place in the table of files.
    * @param flags `IOSQE_*` flags of its SQEs. With `IOSQE_FIXED_FILE`, `fd` is a place in the table.
    * @param forget Takes back the listener for the device's close.
    */
   constructor(
     readonly device: BlockDevice,
+    readonly engine: Engine,
     readonly fd: number,
     readonly flags: number,
     readonly forget: () => void,
