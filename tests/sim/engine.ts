@@ -108,6 +108,10 @@ export class SimEngine implements Engine {
     return this.#closed;
   }
 
+  get inFlight(): number {
+    return this.#outstanding.size - this.#queue.length;
+  }
+
   get queued(): number {
     return this.#queue.length;
   }
@@ -310,7 +314,7 @@ export class SimEngine implements Engine {
   }
 
   /** Whether the kernel may still touch any byte of `[address, address + length)`. */
-  inFlight(address: number, length: number): string | undefined {
+  userOf(address: number, length: number): string | undefined {
     for (const sqe of this.#outstanding.values()) {
       for (const segment of sqe.segments) {
         if (segment.address < address + length && address < segment.address + segment.length) {
