@@ -12,6 +12,7 @@ import type { DeviceKind } from "./kind.ts";
 import { limitsOf } from "./limits.ts";
 import { syncFd } from "./sync.ts";
 import { assertKind, exists, pathName } from "./path.ts";
+import { noteOpen } from "../live.ts";
 import { whenUnloaded } from "../unload.ts";
 import { describe } from "../check.ts";
 import { DmioFault } from "../fault.ts";
@@ -67,6 +68,7 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
   readonly #kind: DeviceKind;
   // A `closeFd` of the opener's own is left to the opener at the end of the isolate, too.
   readonly #forgetUnload: (() => void) | undefined;
+  readonly #noteClosed: () => void;
   readonly #listeners = new Set<() => void>();
   readonly #closing = Promise.withResolvers<void>();
   #held = 0;
@@ -82,6 +84,8 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
     super(open);
     const { [KIND]: kind = ofSystem(open) }: Opened = open;
     this.#kind = kind;
+    const { path } = open;
+    this.#noteClosed = noteOpen((where) => [`the device ${path}, opened at ${where}, is not closed`]);
     this.#forgetUnload = kind.close === closeFd ? whenUnloaded(() => closeFd(this.fd)) : undefined;
   }
 
@@ -180,6 +184,7 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
         if (this.#written && !this.direct && !this.readOnly) await this.#kind.sync(this.fd, this.path);
       } finally {
         this.#forgetUnload?.();
+        this.#noteClosed();
         this.#kind.close(this.fd);
       }
       this.#closing.resolve();
