@@ -11,6 +11,7 @@ import {
   FALLOC_FL_KEEP_SIZE,
   FALLOC_FL_PUNCH_HOLE,
   IORING_OP_URING_CMD,
+  IOSQE_ASYNC,
 } from "../../ffi/uapi.ts";
 import { abilitiesOf, BY_COMMAND, BY_HOLE, BY_IOCTL, NOT } from "../device/abilities.ts";
 import { AGAIN, DONE, MAX_REGIONS, type Operation } from "../schedule/io.ts";
@@ -41,6 +42,8 @@ export const discard: Operation = {
     if (discard !== BY_COMMAND) return ioctl(transfer, sqe, BLKDISCARD);
     clear(sqe);
     sqe.opcode = IORING_OP_URING_CMD;
+    // On a worker of the kernel: this thread may not wait, and a driver that always may wait (zram) refuses what may not with EOPNOTSUPP.
+    sqe.flags |= IOSQE_ASYNC;
     sqe.offsetLow = BLOCK_URING_CMD_DISCARD;
     sqe.address = firstByte(transfer);
     sqe.address3 = transfer.requested;
