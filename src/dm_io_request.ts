@@ -11,7 +11,7 @@ import { IoClient } from "./client.ts";
 import { checkErrorBits, dmIoClient, named } from "./dm_io.ts";
 import type { IoMemory } from "./memory/memory.ts";
 import { operationOf } from "./op/operations.ts";
-import type { WriteOptions } from "./request/options.ts";
+import { checkOptions, type WriteOptions } from "./request/options.ts";
 import type { IoRegion } from "./request/region.ts";
 import type { IoNotifyFn } from "./request/request.ts";
 import type { Operation } from "./schedule/io.ts";
@@ -162,6 +162,7 @@ function parse(opf: number, ioprio: number | undefined): Parsed {
   if ((opf & REQ_FUA) !== 0) options.fua = true;
   if ((opf & REQ_PREFLUSH) !== 0) options.preflush = true;
   if (ioprio !== undefined) options.ioprio = ioprio;
+  checkOptions(options, op);
   return { number, op, options };
 }
 

@@ -44,7 +44,9 @@ export const writeZeroes: Operation = {
   options: ["unmap", "fallback"],
   span: inBytes,
   refuses({ device, io }) {
-    return !io.fallback && device.isBlockDevice && !abilitiesOf(device).makesZeroes ? EOPNOTSUPP : 0;
+    if (io.fallback) return 0;
+    const { makesZeroes, zeroes } = abilitiesOf(device);
+    return makesZeroes && zeroes === BY_ZERO_RANGE ? 0 : EOPNOTSUPP;
   },
   next: ({ end, issued }) => Math.min(end - issued, MOST_ZEROED),
   prep(transfer, sqe, engine) {

@@ -210,7 +210,7 @@ export class Transfer {
   requested = 0;
   /** Whether the SQE in flight names a registered buffer. */
   fixed = false;
-  /** Which of its ways the operation took for the SQE in flight, when it has several. */
+  /** Which of its ways the operation took for the SQE in flight, when it has several; 0 before the first SQE. */
   way = 0;
   /** The error number of its failure, once it failed. */
   errno = 0;
@@ -240,6 +240,7 @@ export class Transfer {
     this.retries = 0;
     this.alone = false;
     this.suspect = 0;
+    this.way = 0;
   }
 
   /** The logical block that I/O on its device moves whole, in bytes. */
