@@ -85,6 +85,8 @@ export class RegionIo {
   failedAt = 0;
   /** Whether it failed because its device is gone. */
   gone = false;
+  /** Whether its preflush failed: none of its own bytes are issued, in no window. */
+  barred = false;
   /** Whether it keeps its device open. */
   holds = false;
   /** The next region that waits in the same queue. */
@@ -111,8 +113,8 @@ export class RegionIo {
 
   /** Sets the bytes to transfer next; the segments begin at the first of them. */
   frame(start: number, end: number): void {
-    this.issued = Math.min(start, this.bytes);
     this.end = Math.min(end, this.bytes);
+    this.issued = this.barred ? this.end : Math.min(start, this.bytes);
     this.segment = 0;
     this.segmentAt = 0;
   }
@@ -162,7 +164,7 @@ export class Io {
     region.first = this.preflush;
     region.errno = 0;
     region.failedAt = 0;
-    region.gone = false;
+    region.gone = region.barred = false;
     region.frame(0, region.bytes);
   }
 
