@@ -6,7 +6,7 @@
 
 import type { BlockDevice } from "./device.ts";
 import { deviceNumberOf } from "./facts.ts";
-import { diskOf, folderOf, numberAttribute } from "./sysfs.ts";
+import { diskOf, folderOf, mayLook, numberAttribute } from "./sysfs.ts";
 
 /** The limits of a device. Each is in bytes; 0 when the device cannot do the operation; `null` when sysfs does not say. */
 export interface DeviceLimits {
@@ -48,7 +48,9 @@ export function forgetLimits(device: BlockDevice): void {
 function read({ isBlockDevice, fd }: BlockDevice): DeviceLimits {
   if (!isBlockDevice) return UNKNOWN;
   try {
-    const disk = diskOf(folderOf(deviceNumberOf(fd)));
+    const folder = mayLook() ? folderOf(deviceNumberOf(fd)) : null;
+    if (folder === null) return UNKNOWN;
+    const disk = diskOf(folder);
     const most = numberAttribute(disk, "queue/discard_max_bytes");
     const unit = numberAttribute(disk, "queue/discard_granularity") ?? 0;
     return {
@@ -56,7 +58,7 @@ function read({ isBlockDevice, fd }: BlockDevice): DeviceLimits {
       writeZeroesMaxBytes: numberAttribute(disk, "queue/write_zeroes_max_bytes"),
     };
   } catch {
-    // No sysfs, no permission, or the device is gone.
+    // No permission, or the device is gone.
     return UNKNOWN;
   }
 }
