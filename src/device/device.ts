@@ -6,6 +6,7 @@
 
 import { DeviceFacts, SECTOR_SIZE, sectorsNow } from "./facts.ts";
 import { closeFd } from "./fd.ts";
+import { type BlockDeviceInfo, listDevices } from "./list.ts";
 import { syncFd } from "./sync.ts";
 import { openDevice, type OpenOptions } from "./open.ts";
 import { whenUnloaded } from "../unload.ts";
@@ -75,6 +76,28 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
    */
   static open(path: string | URL, options: OpenOptions = {}): BlockDevice {
     return new BlockDevice(openDevice(path, options));
+  }
+
+  /**
+   * Lists the block devices of the system: disks and all else that is no partition, each with its partitions. The list comes from sysfs;
+   * no device is opened. Deno wants `--allow-all` for it, and the program needs neither root nor `--allow-ffi`.
+   *
+   * Left out are devices of no size (loop devices without a file, drives without a medium) and those that the kernel hides.
+   *
+   * @returns The devices, in natural order of their names.
+   * @throws {Deno.errors.NotCapable} Without `--allow-all`.
+   * @throws {Deno.errors.NotFound} Without sysfs.
+   * @example
+   * ```ts
+   * import { BlockDevice } from "@dmio/dmio";
+   *
+   * for (const { path, model, size, system } of BlockDevice.list()) {
+   *   console.log(path, model ?? "-", `${size} bytes`, system ? "runs this system" : "");
+   * }
+   * ```
+   */
+  static list(): BlockDeviceInfo[] {
+    return listDevices();
   }
 
   /** Size in bytes when it was opened, the partial sector included; exact below 2^53. */
