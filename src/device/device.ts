@@ -4,8 +4,9 @@
  * @module
  */
 
-import { DeviceFacts, SECTOR_SIZE, sectorsNow } from "./facts.ts";
+import { DeviceFacts, inspect, SECTOR_SIZE, sectorsNow, updateFacts } from "./facts.ts";
 import { closeFd } from "./fd.ts";
+import { forgetLimits } from "./limits.ts";
 import { type BlockDeviceInfo, listDevices } from "./list.ts";
 import { syncFd } from "./sync.ts";
 import { openDevice, type OpenOptions } from "./open.ts";
@@ -100,7 +101,44 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
     return listDevices();
   }
 
-  /** Size in bytes when it was opened, the partial sector included; exact below 2^53. */
+  /**
+   * Reads again what may change while the device is open: `sectors`, `tailBytes`, `size`, `readOnly`, `logicalBlockSize`,
+   * `physicalBlockSize`, `memoryAlignment`. A device or file that grew can be used up to its new end then.
+   *
+   * A region past the end of a device that shrank is that region's bit before this call (a file grows again when it is written there), and
+   * a `RangeError` after it. Requests that are under way keep what they were checked against. A device that was removed has 0 sectors.
+   *
+   * @throws {TypeError} When the device is closed, and when its logical block size changed while requests that name it are under way; it
+   * keeps all its facts then.
+   * @throws {SystemError} When the kernel does not answer (`statx`, `ioctl`).
+   * @example
+   * ```ts
+   * import { BlockDevice } from "@dmio/dmio";
+   *
+   * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+   * Deno.truncateSync("/tmp/disk.img", 2 << 20); // another program makes it longer
+   * device.refresh();
+   * console.log(device.sectors); // 4096
+   * ```
+   */
+  refresh(): void {
+    this.#assertOpen("refreshed");
+    const { facts } = inspect(this.fd);
+    if (facts.logicalBlockSize !== this.logicalBlockSize && this.#held > 0) {
+      throw new TypeError(
+        `${this.path} has logical blocks of ${facts.logicalBlockSize} bytes now, not ${this.logicalBlockSize}, while ${this.#held} ` +
+          "regions of requests name it; await these before refresh()",
+      );
+    }
+    updateFacts(this, facts);
+    forgetLimits(this);
+  }
+
+  #assertOpen(what: string): void {
+    if (this.#closed) throw new TypeError(`${this.path} is closed; it cannot be ${what}`);
+  }
+
+  /** Size in bytes, the partial sector included, when it was opened or refreshed; exact below 2^53. */
   get size(): number {
     return this.sectors * SECTOR_SIZE + this.tailBytes;
   }
@@ -149,7 +187,7 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
       try {
         for (const listener of this.#listeners) listener();
         this.#listeners.clear();
-        if (this.#written && !this.direct && !this.readOnly) await this.#syncFd(this.fd, this.path);
+        if (this.#written && !this.direct) await this.#syncFd(this.fd, this.path);
       } finally {
         this.#forgetUnload?.();
         this.#closeFd(this.fd);
