@@ -8,6 +8,7 @@ import { DeviceFacts, inspect, SECTOR_SIZE, sectorsNow, updateFacts } from "./fa
 import { closeFd } from "./fd.ts";
 import { forgetLimits } from "./limits.ts";
 import { type BlockDeviceInfo, listDevices } from "./list.ts";
+import { rereadPartitions } from "./partitions.ts";
 import { syncFd } from "./sync.ts";
 import { openDevice, type OpenOptions } from "./open.ts";
 import { whenUnloaded } from "../unload.ts";
@@ -134,6 +135,43 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
     forgetLimits(this);
   }
 
+  /**
+   * Has the kernel read the disk's partition table again (`BLKRRPART`), after it was written: await the writes first. Takes root
+   * (`CAP_SYS_ADMIN`), and `--allow-all`. The disk may be open exclusively, which keeps others from taking it meanwhile.
+   *
+   * It resolves when the node of each partition is in `/dev` and leads to the partition. Links that udev makes (`/dev/disk/by-partuuid`)
+   * and the nodes' owners may come later still. A partition that a program has open without holding it, as udev does for a moment, is
+   * waited for: up to a second.
+   *
+   * @returns The partitions, as in {@linkcode BlockDevice.list}, in the order of their numbers.
+   * @throws {TypeError} When the device is closed, is a file or is itself a partition.
+   * @throws {SystemError} Rejects with `EBUSY` while a partition is in use, and names the holder; `EINVAL` when the driver reads no partition
+   * table, as of a loop device without `--partscan`; `EACCES` without the capability; the disk's own errors.
+   * @throws {Deno.errors.NotCapable} Without `--allow-all`.
+   * @throws {Deno.errors.NotFound} When a node does not appear within 5 seconds, as in a container with a `/dev` of its own. The kernel has
+   * read the table then.
+   * @example
+   * ```ts
+   * import { BlockDevice } from "@dmio/dmio";
+   *
+   * async function partition(path: string): Promise<void> {
+   *   await using disk = BlockDevice.open(path, { write: true, direct: true });
+   *   // Write the partition table here.
+   *   for (const { path, size } of await disk.rereadPartitions()) console.log(path, size);
+   * }
+   * ```
+   */
+  async rereadPartitions(): Promise<readonly BlockDeviceInfo[]> {
+    this.#assertOpen("asked for its partitions");
+    if (!this.isBlockDevice) throw new TypeError(`${this.path} is a regular file, which has no partitions`);
+    holdDevice(this);
+    try {
+      return await rereadPartitions(this.fd, this.path);
+    } finally {
+      releaseDevice(this);
+    }
+  }
+
   #assertOpen(what: string): void {
     if (this.#closed) throw new TypeError(`${this.path} is closed; it cannot be ${what}`);
   }
@@ -143,7 +181,7 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
     return this.sectors * SECTOR_SIZE + this.tailBytes;
   }
 
-  /** How many regions of outstanding requests name it, over all clients. */
+  /** How many regions of outstanding requests name it, over all clients; a `rereadPartitions` under way counts as one. */
   get inFlight(): number {
     return this.#held;
   }
