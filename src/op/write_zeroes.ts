@@ -13,14 +13,8 @@ import {
   FALLOC_FL_ZERO_RANGE,
   IORING_OP_WRITEV,
 } from "../../ffi/uapi.ts";
-import {
-  type Abilities,
-  abilitiesOf,
-  BY_HOLE,
-  BY_IOCTL,
-  BY_WRITES,
-  BY_ZERO_RANGE,
-} from "../device/abilities.ts";
+import { abilitiesOf } from "../device/device.ts";
+import { type Abilities, BY_HOLE, BY_IOCTL, BY_WRITES, BY_ZERO_RANGE } from "../device/abilities.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { Sqe } from "../engine/sqe.ts";
 import { AGAIN, DONE, MAX_REGIONS, type Operation, type Outcome, type Transfer } from "../schedule/io.ts";
