@@ -116,9 +116,9 @@ export class IoClient implements AsyncDisposable {
     checkInteger("options.queueDepth", queueDepth, 1, MAX_QUEUE_DEPTH);
     checkInteger("options.pages", pages, 0, Number.MAX_SAFE_INTEGER);
     const capacity = queueDepth * FULL_DEVICES;
-    const make = () => new IoUring(queueDepth, capacity);
     // Without FFI, a client can still serve devices that bring their own engines.
-    this.#engines = new Engines(engine ?? (mayCallC() ? make() : make), capacity);
+    const main = engine ?? (mayCallC() ? new IoUring(queueDepth, capacity) : refuseRealDevices);
+    this.#engines = new Engines(main, capacity);
     this.#core = new Core(this.#engines, queueDepth, poll);
     this.#calls = new Calls(this.#core);
     this.pool = new ClientPool(this.#core.pool, this.#core.driver);
@@ -431,6 +431,13 @@ export class IoClient implements AsyncDisposable {
 
 function checked(options: AnyOptions | undefined, op: Operation): CheckedOptions | undefined {
   return options === undefined ? undefined : checkOptions(options, op);
+}
+
+function refuseRealDevices(): never {
+  throw new TypeError(
+    "the client was made without --allow-ffi, so its pool is memory of JavaScript, which no device of the system can use; make the client " +
+      "when the permission is there",
+  );
 }
 
 const ENGINE = Symbol("engine");

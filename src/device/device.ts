@@ -13,6 +13,7 @@ import { type BlockDeviceInfo, listDevices } from "./list.ts";
 import { rereadPartitions } from "./partitions.ts";
 import { syncFd } from "./sync.ts";
 import { openDevice, type OpenOptions } from "./open.ts";
+import { noteOpen } from "../live.ts";
 import { whenUnloaded } from "../unload.ts";
 import { DmioFault } from "../fault.ts";
 
@@ -50,6 +51,7 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
   readonly #kind: DeviceKind;
   // A `closeFd` of the opener's own is left to the opener at the end of the isolate, too.
   readonly #forgetUnload: (() => void) | undefined;
+  readonly #noteClosed: () => void;
   readonly #listeners = new Set<() => void>();
   readonly #closing = Promise.withResolvers<void>();
   #abilities: Abilities | null = null;
@@ -66,6 +68,8 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
     super(open);
     const { [KIND]: kind = ofSystem(open) }: Opened = open;
     this.#kind = kind;
+    const { path } = open;
+    this.#noteClosed = noteOpen((where) => [`the device ${path}, opened at ${where}, is not closed`]);
     this.#forgetUnload = kind.close === closeFd ? whenUnloaded(() => closeFd(this.fd)) : undefined;
   }
 
@@ -234,6 +238,7 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
         if (this.#written && !this.direct) await this.#kind.sync(this.fd, this.path);
       } finally {
         this.#forgetUnload?.();
+        this.#noteClosed();
         this.#kind.close(this.fd);
       }
       this.#closing.resolve();

@@ -66,12 +66,15 @@ export class Engines {
 
   /** Submits, then sleeps on this thread until any engine has a CQE. @param timeout Microseconds to sleep at most. */
   wait(timeout?: number): void {
-    const sleeper = this.#main ?? this.all[0]!;
-    if (this.all.length === 1) return sleeper.wait(timeout);
+    if (this.all.length === 1) return this.all[0]!.wait(timeout);
     this.submit();
     let due = timeout ?? Infinity;
     for (const engine of this.all) if (engine.due < due) due = engine.due;
-    if (due > 0) sleeper.wait(due === Infinity ? undefined : due);
+    if (due === 0) return;
+    // The kernel can end the wait of the client's own engine alone, and only while something of it is in flight.
+    const own = this.#main !== null && this.#main.inFlight > 0 ? this.#main : null;
+    const sleeper = own ?? this.all.find((engine) => engine.inFlight > 0) ?? this.all[0]!;
+    sleeper.wait(due === Infinity ? undefined : due);
   }
 
   /** Lets the kernel's threads have this core for a moment. */

@@ -109,6 +109,7 @@ export class RecordingEngine implements Engine {
   readonly files: number[] = [];
   readonly due = Infinity;
   readonly vectorRoom = 1024;
+  readonly inFlight = 0;
   /** How many SQEs can be queued. */
   entries = 256;
   /** How many SQEs one submit takes. */
