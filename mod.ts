@@ -28,7 +28,9 @@
 export { pageSize } from "./ffi/memory.ts";
 export { SystemError } from "./ffi/errno.ts";
 export type { DeviceFacts } from "./src/device/facts.ts";
-export { BlockDevice, type OpenDevice, type OpenOptions, SECTOR_SIZE } from "./src/device/device.ts";
+export type { BlockDeviceInfo } from "./src/device/list.ts";
+export type { OpenOptions } from "./src/device/open.ts";
+export { BlockDevice, type OpenDevice, SECTOR_SIZE } from "./src/device/device.ts";
 export type { IoRegion } from "./src/request/region.ts";
 export { MAX_REGIONS } from "./src/schedule/io.ts";
 export {

@@ -44,6 +44,7 @@ export const IO_URING_OP_SUPPORTED = 1 << 0;
 
 // linux/fs.h
 export const BLKROGET = 0x125e;
+export const BLKRRPART = 0x125f;
 export const BLKGETSIZE64 = 0x80081272;
 export const BLKSSZGET = 0x1268;
 export const BLKPBSZGET = 0x127b;

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { type BlockDevice, kindOf } from "./device.ts";
+import type { DeviceFacts } from "./facts.ts";
+import type { DeviceLimits } from "./limits.ts";
 
 /** By the ring's own command. */
 export const BY_COMMAND = 0;
@@ -32,9 +33,11 @@ export class Abilities {
   /** Whether it makes zeroes by itself: the kernel writes them in its place otherwise. */
   readonly makesZeroes: boolean;
 
-  /** @param device The device. */
-  constructor(device: BlockDevice) {
-    const { discardMaxBytes, writeZeroesMaxBytes } = kindOf(device).limits(device);
+  /**
+   * @param device The device.
+   * @param limits Its limits.
+   */
+  constructor(device: DeviceFacts, { discardMaxBytes, writeZeroesMaxBytes }: DeviceLimits) {
     const block = device.logicalBlockSize;
     const most = Math.min(discardMaxBytes ?? MOST_DISCARDED, MOST_DISCARDED);
     this.mostDiscarded = Math.max(most - most % block, block);
@@ -45,12 +48,3 @@ export class Abilities {
 
 /** A command over a whole disk would hold up the commands behind it. */
 const MOST_DISCARDED = 2 ** 30;
-
-const ABILITIES = new WeakMap<BlockDevice, Abilities>();
-
-/** The abilities of a device. They are read at the first call. */
-export function abilitiesOf(device: BlockDevice): Abilities {
-  let abilities = ABILITIES.get(device);
-  if (abilities === undefined) ABILITIES.set(device, abilities = new Abilities(device));
-  return abilities;
-}

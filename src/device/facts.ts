@@ -26,7 +26,10 @@ import {
 /** Bytes of a sector: always 512, as in the kernel, whatever the device's blocks are. */
 export const SECTOR_SIZE = 512;
 
-/** Facts about an open device. */
+/**
+ * Facts about an open device. The size, the block sizes, the alignment and `readOnly` are those of its opening, or of the last
+ * {@linkcode BlockDevice.refresh}.
+ */
 export class DeviceFacts {
   /** The path it was opened by. */
   readonly path: string;
@@ -38,7 +41,7 @@ export class DeviceFacts {
   readonly writable: boolean;
   /** Whether I/O goes past the page cache (`O_DIRECT`). */
   readonly direct: boolean;
-  /** Size in whole sectors of 512 bytes when it was opened. */
+  /** Size in whole sectors of 512 bytes, when it was opened or refreshed. */
   readonly sectors: number;
   /** Bytes after the last whole sector, 0 to 511: a file's last, partial sector, which no region can name. */
   readonly tailBytes: number;
@@ -86,6 +89,22 @@ export interface Inspected {
   readonly inode: number;
   /** The facts that do not depend on how it was opened. */
   readonly facts: Omit<DeviceFacts, "path" | "fd" | "writable" | "direct">;
+}
+
+/**
+ * Gives a device the facts that may change while it is open.
+ *
+ * @param device The device.
+ * @param facts What the kernel reports now.
+ */
+export function updateFacts(device: DeviceFacts, facts: Inspected["facts"]): void {
+  const target: { -readonly [Name in keyof DeviceFacts]: DeviceFacts[Name] } = device;
+  target.sectors = facts.sectors;
+  target.tailBytes = facts.tailBytes;
+  target.logicalBlockSize = facts.logicalBlockSize;
+  target.physicalBlockSize = facts.physicalBlockSize;
+  target.memoryAlignment = facts.memoryAlignment;
+  target.readOnly = facts.readOnly;
 }
 
 const EMPTY_PATH = new Uint8Array(1);

@@ -4,9 +4,8 @@
  * @module
  */
 
-import type { BlockDevice } from "./device.ts";
-import { deviceNumberOf } from "./facts.ts";
-import { diskOf, folderOf, numberAttribute } from "./sysfs.ts";
+import { type DeviceFacts, deviceNumberOf } from "./facts.ts";
+import { diskOf, folderOf, mayLook, numberAttribute } from "./sysfs.ts";
 
 /** The limits of a device. Each is in bytes; 0 when the device cannot do the operation; `null` when sysfs does not say. */
 export interface DeviceLimits {
@@ -21,34 +20,18 @@ export interface DeviceLimits {
 
 const UNKNOWN: DeviceLimits = { discardMaxBytes: null, writeZeroesMaxBytes: null };
 
-const known = new WeakMap<BlockDevice, DeviceLimits>();
-
 /**
- * The limits of a device. They are read from sysfs at the first call, and again after {@linkcode forgetLimits}. Those of a partition are
- * its disk's.
+ * The limits of a device, from sysfs. Those of a partition are its disk's.
  *
- * @param device An open device.
+ * @param device The device.
  * @returns The limits; all `null` for a regular file, without sysfs, and without the permission `--allow-all`.
  */
-export function limitsOf(device: BlockDevice): DeviceLimits {
-  let limits = known.get(device);
-  if (limits === undefined) known.set(device, limits = read(device));
-  return limits;
-}
-
-/**
- * Has {@linkcode limitsOf} read the limits again.
- *
- * @param device An open device.
- */
-export function forgetLimits(device: BlockDevice): void {
-  known.delete(device);
-}
-
-function read({ isBlockDevice, fd }: BlockDevice): DeviceLimits {
+export function limitsOf({ fd, isBlockDevice }: Pick<DeviceFacts, "fd" | "isBlockDevice">): DeviceLimits {
   if (!isBlockDevice) return UNKNOWN;
   try {
-    const disk = diskOf(folderOf(deviceNumberOf(fd)));
+    const folder = mayLook() ? folderOf(deviceNumberOf(fd)) : null;
+    if (folder === null) return UNKNOWN;
+    const disk = diskOf(folder);
     const most = numberAttribute(disk, "queue/discard_max_bytes");
     const unit = numberAttribute(disk, "queue/discard_granularity") ?? 0;
     return {
@@ -56,7 +39,7 @@ function read({ isBlockDevice, fd }: BlockDevice): DeviceLimits {
       writeZeroesMaxBytes: numberAttribute(disk, "queue/write_zeroes_max_bytes"),
     };
   } catch {
-    // No sysfs, no permission, or the device is gone.
+    // No permission, or the device is gone.
     return UNKNOWN;
   }
 }

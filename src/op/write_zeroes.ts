@@ -12,14 +12,8 @@ import {
   FALLOC_FL_ZERO_RANGE,
   IORING_OP_WRITEV,
 } from "../../ffi/uapi.ts";
-import {
-  type Abilities,
-  abilitiesOf,
-  BY_HOLE,
-  BY_IOCTL,
-  BY_WRITES,
-  BY_ZERO_RANGE,
-} from "../device/abilities.ts";
+import { abilitiesOf } from "../device/device.ts";
+import { type Abilities, BY_HOLE, BY_IOCTL, BY_WRITES, BY_ZERO_RANGE } from "../device/abilities.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { Sqe } from "../engine/sqe.ts";
 import { zeros } from "../memory/zeros.ts";
@@ -43,7 +37,7 @@ export const writeZeroes: Operation = {
   wholeBlocks: true,
   options: ["unmap", "fallback"],
   span: inBytes,
-  refuses({ device, io }) {
+  refuses: ({ device, io }) => {
     if (io.fallback) return 0;
     const { makesZeroes, zeroes } = abilitiesOf(device);
     return makesZeroes && zeroes === BY_ZERO_RANGE ? 0 : EOPNOTSUPP;

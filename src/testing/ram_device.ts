@@ -42,10 +42,11 @@ const KIND: DeviceKind = {
   makeEngine: (capacity) => new RamEngine(capacity, diskOf),
   sectorsNow: (fd) => byNumber.get(fd)?.deref()?.sectorsNow ?? 0,
   // One command does for any range: what it costs depends on what was written.
-  limits: ({ sectors }) => ({
-    discardMaxBytes: sectors * SECTOR_SIZE,
-    writeZeroesMaxBytes: sectors * SECTOR_SIZE,
-  }),
+  limits: (fd) => {
+    const bytes = diskOf(fd).sectors * SECTOR_SIZE;
+    return { discardMaxBytes: bytes, writeZeroesMaxBytes: bytes };
+  },
+  inspect: (fd) => factsOf(diskOf(fd)),
   sync: () => Promise.resolve(),
   close: (fd) => void byNumber.delete(fd),
 };
@@ -122,24 +123,29 @@ export function faults(device: BlockDevice): DeviceFaults {
 
 function open(disk: RamDisk, write: boolean, name: string | undefined): BlockDevice {
   const fd = nextNumber++;
-  const { blockSize } = disk.disk;
   const device = deviceOfKind({
     path: name ?? `ram:${fd - FIRST_NUMBER + 1}`,
     fd,
-    isBlockDevice: true,
     writable: write,
     direct: true,
-    sectors: disk.sectors,
-    tailBytes: 0,
-    logicalBlockSize: blockSize,
-    physicalBlockSize: blockSize,
-    memoryAlignment: LEAST_BLOCK,
-    readOnly: false,
-    mayBlock: false,
+    ...factsOf(disk),
   }, KIND);
   byNumber.set(fd, new WeakRef(disk));
   diskOfDevice.set(device, disk);
   return device;
+}
+
+function factsOf({ disk, sectorsNow }: RamDisk): ReturnType<DeviceKind["inspect"]> {
+  return {
+    isBlockDevice: true,
+    sectors: sectorsNow,
+    tailBytes: 0,
+    logicalBlockSize: disk.blockSize,
+    physicalBlockSize: disk.blockSize,
+    memoryAlignment: LEAST_BLOCK,
+    readOnly: false,
+    mayBlock: false,
+  };
 }
 
 function ramDiskOf(device: BlockDevice): RamDisk {
