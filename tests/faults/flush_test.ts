@@ -23,6 +23,7 @@ const MEMORY: Record<string, (io: IoClient) => IoMemory> = {
     pages.set(DATA);
     return pages;
   },
+  "memory that is copied in windows": () => DATA,
 };
 
 /** Servers whose flushes can be held and failed, and a device over each, ended together. */
