@@ -225,11 +225,29 @@ Deno.test("a device and a client that are closed during a preflush wait for the 
   for (const nbd of nbds) expectSame(nbd.contents(0, DATA.length), DATA);
 });
 
-for (const what of ["preflush", "flush"] as const) {
+Deno.test("a flush that fails is not tried again, as a second would hide what the first lost", async () => {
+  await using bed = await Bed.create(1);
+  const { io, nbds: [nbd], bdevs, bdevs: [bdev] } = bed;
+  nbd!.setFlushes("fail-once");
+  assertEquals((await io.flush(bdevs)).errorBits, 1n);
+  nbd!.setFlushes("fail-once");
+  assertEquals(
+    (await io.write([{ bdev: bdev!, sector: 0, count: 8 }], DATA, { preflush: true })).errorBits,
+    1n,
+  );
+  nbd!.setFlushes("fail-once");
+  for (const options of [{ fua: true }, { fua: true, locate: true }]) {
+    nbd!.setFlushes("fail-once");
+    const { errorBits } = await io.write([{ bdev: bdev!, sector: 0, count: 16 }], DATA, options);
+    assertEquals(errorBits, 1n, `the flush of a FUA, ${JSON.stringify(options)}`);
+  }
+});
+
+for (const what of ["fua", "preflush", "flush"] as const) {
   Deno.test(`what the page cache lost is reported by the next ${what}, though the device is well by then`, async () => {
     await using nbd = await NbdDevice.create({ bytes: BYTES });
     await using io = new IoClient({ pages: 64 });
-    const bdev = BlockDevice.open(nbd.path, { write: true });
+    await using bdev = BlockDevice.open(nbd.path, { write: true });
     assertEquals((await io.write([{ bdev, sector: 0, count: 8 }], DATA)).errorBits, 0n);
     nbd.fail();
     {
@@ -249,6 +267,5 @@ for (const what of ["preflush", "flush"] as const) {
       ? await io.flush([bdev])
       : await io.write([region], DATA, { [what]: true });
     assertEquals(errorBits, 1n);
-    await bdev.close();
   });
 }
