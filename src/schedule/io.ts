@@ -105,8 +105,13 @@ export class RegionIo {
   /** Fails it without any I/O. */
   refuse(errno: number): void {
     this.fail(errno, 0);
-    this.issued = this.end;
+    this.stop();
+  }
+
+  /** Ends it where it is: no more of it is issued, in no later window either. */
+  stop(): void {
     this.first = null;
+    this.end = this.bytes = this.issued;
   }
 
   /** Sets the bytes to transfer next; the segments begin at the first of them. */
