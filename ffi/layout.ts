@@ -55,6 +55,12 @@ export const io_uring_probe = { size: 16, ops_len: 1 } as const;
 /** `struct io_uring_probe_op` (linux/io_uring.h). */
 export const io_uring_probe_op = { size: 8, flags: 2 } as const;
 
+/** `struct __user_cap_header_struct` (linux/capability.h). */
+export const __user_cap_header_struct = { size: 8, version: 0 } as const;
+
+/** `struct __user_cap_data_struct` (linux/capability.h). */
+export const __user_cap_data_struct = { size: 12, effective: 0 } as const;
+
 /** `struct iovec` (sys/uio.h). */
 export const iovec = { size: 16, iov_base: 0, iov_len: 8 } as const;
 

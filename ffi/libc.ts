@@ -86,6 +86,10 @@ const symbols = {
     result: "i32",
     nonblocking: true,
   },
+  capget: {
+    parameters: ["buffer", /* cap_user_header_t header */ "buffer" /* cap_user_data_t data */],
+    result: "i32",
+  },
   statx: {
     parameters: [
       "i32", // int dirfd

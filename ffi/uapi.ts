@@ -91,6 +91,11 @@ export const SIGEV_NONE = 1;
 // linux/magic.h
 export const FUSE_SUPER_MAGIC = 0x65735546;
 
+// linux/capability.h
+export const _LINUX_CAPABILITY_VERSION_3 = 0x20080522;
+export const CAP_SYS_ADMIN = 21;
+export const CAP_SYS_NICE = 23;
+
 // unistd.h
 export const _SC_PHYS_PAGES = 85;
 

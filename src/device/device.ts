@@ -6,7 +6,8 @@
 
 import { DeviceFacts, inspect, SECTOR_SIZE, sectorsNow, updateFacts } from "./facts.ts";
 import { closeFd } from "./fd.ts";
-import { forgetLimits } from "./limits.ts";
+import type { DeviceKind } from "./kind.ts";
+import { limitsOf } from "./limits.ts";
 import { type BlockDeviceInfo, listDevices } from "./list.ts";
 import { rereadPartitions } from "./partitions.ts";
 import { syncFd } from "./sync.ts";
@@ -24,10 +25,14 @@ export interface OpenDevice extends DeviceFacts {
 
 export { SECTOR_SIZE };
 
+const KIND = Symbol("kind");
+
 let holdDevice: (device: BlockDevice) => void;
 let releaseDevice: (device: BlockDevice) => void;
 let markWritten: (device: BlockDevice) => void;
 let whenClosed: (device: BlockDevice, listener: () => void) => () => void;
+let kindOf: (device: BlockDevice) => DeviceKind;
+let refreshesOf: (device: BlockDevice) => number;
 
 /**
  * A block device, or a regular file, which is a device of its size. It belongs to no client; any number may use it.
@@ -41,13 +46,13 @@ let whenClosed: (device: BlockDevice, listener: () => void) => () => void;
  * ```
  */
 export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposable {
-  readonly #closeFd: (fd: number) => void;
+  readonly #kind: DeviceKind;
   // A `closeFd` of the opener's own is left to the opener at the end of the isolate, too.
   readonly #forgetUnload: (() => void) | undefined;
   readonly #listeners = new Set<() => void>();
   readonly #closing = Promise.withResolvers<void>();
-  readonly #syncFd: (fd: number, path: string) => Promise<void>;
   #held = 0;
+  #refreshes = 0;
   #written = false;
   #closed = false;
 
@@ -58,9 +63,9 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
    */
   constructor(open: OpenDevice) {
     super(open);
-    this.#closeFd = open.closeFd ?? closeFd;
-    this.#forgetUnload = open.closeFd === undefined ? whenUnloaded(() => closeFd(this.fd)) : undefined;
-    this.#syncFd = open.syncFd ?? syncFd;
+    const { [KIND]: kind = ofSystem(open) }: Opened = open;
+    this.#kind = kind;
+    this.#forgetUnload = kind.close === closeFd ? whenUnloaded(() => closeFd(this.fd)) : undefined;
   }
 
   /**
@@ -124,7 +129,10 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
    */
   refresh(): void {
     this.#assertOpen("refreshed");
-    const { facts } = inspect(this.fd);
+    // Of a device that is not the system's, the size alone may change.
+    const facts = this.#kind.makeEngine === null
+      ? inspect(this.fd).facts
+      : { ...(this as DeviceFacts), sectors: this.#kind.sectorsNow(this.fd) };
     if (facts.logicalBlockSize !== this.logicalBlockSize && this.#held > 0) {
       throw new TypeError(
         `${this.path} has logical blocks of ${facts.logicalBlockSize} bytes now, not ${this.logicalBlockSize}, while ${this.#held} ` +
@@ -132,7 +140,7 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
       );
     }
     updateFacts(this, facts);
-    forgetLimits(this);
+    this.#refreshes++;
   }
 
   /**
@@ -163,7 +171,9 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
    */
   async rereadPartitions(): Promise<readonly BlockDeviceInfo[]> {
     this.#assertOpen("asked for its partitions");
-    if (!this.isBlockDevice) throw new TypeError(`${this.path} is a regular file, which has no partitions`);
+    if (!this.isBlockDevice || this.#kind.makeEngine !== null) {
+      throw new TypeError(`${this.path} is no block device of the system, which alone has partitions`);
+    }
     holdDevice(this);
     try {
       return await rereadPartitions(this.fd, this.path);
@@ -225,10 +235,10 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
       try {
         for (const listener of this.#listeners) listener();
         this.#listeners.clear();
-        if (this.#written && !this.direct) await this.#syncFd(this.fd, this.path);
+        if (this.#written && !this.direct) await this.#kind.sync(this.fd, this.path);
       } finally {
         this.#forgetUnload?.();
-        this.#closeFd(this.fd);
+        this.#kind.close(this.fd);
       }
       this.#closing.resolve();
     } catch (error) {
@@ -247,6 +257,8 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
     markWritten = (device) => {
       device.#written = true;
     };
+    kindOf = (device) => device.#kind;
+    refreshesOf = (device) => device.#refreshes;
     whenClosed = (device, listener) => {
       device.#listeners.add(listener);
       return () => device.#listeners.delete(listener);
@@ -259,15 +271,39 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
  *
  * @param device An open device.
  */
-export function isGone({ isBlockDevice, fd }: BlockDevice): boolean {
-  return isBlockDevice && sectorsNow(fd) === 0;
+export function isGone(device: BlockDevice): boolean {
+  return device.isBlockDevice && kindOf(device).sectorsNow(device.fd) === 0;
+}
+
+/**
+ * Makes a device of a kind that is not the system's.
+ *
+ * @param facts The facts about it.
+ * @param kind What answers for it.
+ * @returns The open device.
+ */
+export function deviceOfKind(facts: DeviceFacts, kind: DeviceKind): BlockDevice {
+  const open: Opened = { ...facts, [KIND]: kind };
+  return new BlockDevice(open);
+}
+
+type Opened = OpenDevice & { [KIND]?: DeviceKind };
+
+// A file descriptor of the system, which any client's own engine can carry.
+function ofSystem(open: OpenDevice): DeviceKind {
+  const { syncFd: sync = syncFd, closeFd: close = closeFd } = open;
+  return { makeEngine: null, sectorsNow, limits: limitsOf, sync, close };
 }
 
 export {
   /** Keeps a device's file descriptor open until as many `releaseDevice`. */
   holdDevice,
+  /** The kind of a device. */
+  kindOf,
   /** Notes that a device was written, so that it is synced when it is closed. */
   markWritten,
+  /** How often a device was refreshed: what was derived from its facts is as old as this number. */
+  refreshesOf,
   /** Undoes one `holdDevice`; the last one closes the file descriptor of a closed device. */
   releaseDevice,
   /** Adds a listener, called just before a device's file descriptor is closed. Returns a function that removes it. */

@@ -21,31 +21,13 @@ export interface DeviceLimits {
 
 const UNKNOWN: DeviceLimits = { discardMaxBytes: null, writeZeroesMaxBytes: null };
 
-const known = new WeakMap<BlockDevice, DeviceLimits>();
-
 /**
- * The limits of a device. They are read from sysfs at the first call, and again after {@linkcode forgetLimits}. Those of a partition are
- * its disk's.
+ * Reads the limits of a device from sysfs. Those of a partition are its disk's.
  *
  * @param device An open device.
  * @returns The limits; all `null` for a regular file, without sysfs, and without the permission `--allow-all`.
  */
-export function limitsOf(device: BlockDevice): DeviceLimits {
-  let limits = known.get(device);
-  if (limits === undefined) known.set(device, limits = read(device));
-  return limits;
-}
-
-/**
- * Has {@linkcode limitsOf} read the limits again.
- *
- * @param device An open device.
- */
-export function forgetLimits(device: BlockDevice): void {
-  known.delete(device);
-}
-
-function read({ isBlockDevice, fd }: BlockDevice): DeviceLimits {
+export function limitsOf({ isBlockDevice, fd }: BlockDevice): DeviceLimits {
   if (!isBlockDevice) return UNKNOWN;
   try {
     const folder = mayLook() ? folderOf(deviceNumberOf(fd)) : null;

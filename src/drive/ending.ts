@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Engine } from "../engine/engine.ts";
+import type { Engines } from "../engine/engines.ts";
 import { DmioFault } from "../fault.ts";
 import type { PagePool } from "../pool/page_pool.ts";
 import type { Intake } from "../request/intake.ts";
@@ -23,7 +23,7 @@ export class Ending {
   /** Resolves when everything is freed. */
   closing: PromiseWithResolvers<void> | null = null;
 
-  readonly #engine: Engine;
+  readonly #engines: Engines;
   readonly #scheduler: Scheduler;
   readonly #pool: PagePool;
   readonly #intake: Intake;
@@ -31,8 +31,8 @@ export class Ending {
   #freed = false;
 
   /** Takes the parts that it closes or breaks. */
-  constructor(engine: Engine, scheduler: Scheduler, pool: PagePool, intake: Intake, answers: Answers) {
-    this.#engine = engine;
+  constructor(engines: Engines, scheduler: Scheduler, pool: PagePool, intake: Intake, answers: Answers) {
+    this.#engines = engines;
     this.#scheduler = scheduler;
     this.#pool = pool;
     this.#intake = intake;
@@ -60,7 +60,7 @@ export class Ending {
     this.#scheduler.close();
     this.#pool.close();
     const { resolve, reject } = this.closing!;
-    this.#engine.close().then(resolve, reject);
+    this.#engines.close().then(resolve, reject);
   }
 
   /** Frees everything, whatever is in flight, and answers nobody. Pages that the kernel may still use stay mapped. */
@@ -71,7 +71,7 @@ export class Ending {
     this.#scheduler.close();
     if (this.#scheduler.inFlight === 0) this.#pool.close();
     else this.#pool.halt(this.fault);
-    void this.#engine.close();
+    void this.#engines.close();
   }
 
   /**
@@ -85,7 +85,7 @@ export class Ending {
     this.#intake.served.length = 0;
     this.#scheduler.close();
     this.#pool.halt(fault);
-    void this.#engine.close();
+    void this.#engines.close();
     const { outstanding } = this.#intake;
     const unanswered = new Set([...this.#answers.takeAll(), ...outstanding]);
     for (const request of outstanding) {

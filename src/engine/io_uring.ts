@@ -88,6 +88,9 @@ export class IoUring implements Engine {
     this.#held = held.move();
   }
 
+  /** Only the kernel knows when its next CQE comes. */
+  readonly due: number = Infinity;
+
   /** SQEs that the kernel has not taken yet. */
   get queued(): number {
     return this.#sq.queued;

@@ -32,7 +32,7 @@ export class Chunk implements Arena {
   /** Pages that are free. */
   free: number;
 
-  readonly #engine: Engine;
+  readonly #engine: Engine | null;
   readonly #memory: MappedMemory;
   readonly #page: number = pageSize();
   // From a byte to its page: a chunk has at most 1 GiB, so a shift does, which costs less than a division that is to be rounded.
@@ -45,11 +45,11 @@ export class Chunk implements Arena {
   #cursor = 0;
 
   /**
-   * @param engine Whose table of fixed buffers to use.
+   * @param engine Whose table of fixed buffers to use; null for none.
    * @param pages How many pages.
    * @throws {SystemError} When the system has no room for them.
    */
-  constructor(engine: Engine, pages: number) {
+  constructor(engine: Engine | null, pages: number) {
     this.#engine = engine;
     this.pages = this.free = pages;
     this.#memory = new MappedMemory(pages * this.#page);
@@ -86,7 +86,7 @@ export class Chunk implements Arena {
    * @returns 0, or `-errno`; then it does not have the place.
    */
   register(place: number): number {
-    if (place < 0) return 0;
+    if (place < 0 || this.#engine === null) return 0;
     const refused = this.#engine.registerBuffer(place, this.address, this.pages * this.#page);
     this.#registered = refused === 0;
     if (this.#registered) this.#place = place;
@@ -95,7 +95,7 @@ export class Chunk implements Arena {
 
   /** Takes the pages out of the table; requests in flight keep them until they are done. */
   unregister(): void {
-    if (this.#registered) this.#engine.registerBuffer(this.#place, 0, 0);
+    if (this.#registered) this.#engine!.registerBuffer(this.#place, 0, 0);
     this.#registered = false;
   }
 

@@ -56,6 +56,7 @@ interface Cqe {
 
 /** The simulated engine. */
 export class SimEngine implements Engine {
+  readonly due = Infinity;
   readonly capacity: number;
   readonly features: EngineFeatures;
   readonly tableEntries: number;
