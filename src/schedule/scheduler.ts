@@ -121,8 +121,10 @@ export class Scheduler {
 
   /** Takes in all CQEs of the ring. `collect` then gives the regions that they ended. @returns How many CQEs. */
   reap(): number {
+    const { all: engines } = this.#engines;
     let all = 0;
-    for (const engine of this.#engines.all) {
+    for (let e = 0; e < engines.length; e++) {
+      const engine = engines[e]!;
       const count = engine.reap();
       const { userData, generation, result } = engine.completions;
       for (let i = 0; i < count; i++) this.#complete(userData[i]!, generation[i]!, result[i]!);
