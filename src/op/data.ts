@@ -11,6 +11,7 @@ import { type Engine, MAX_VECTORS } from "../engine/engine.ts";
 import type { Sqe } from "../engine/sqe.ts";
 import { AGAIN, DONE, FAILED, type Outcome, type RegionIo, type Transfer } from "../schedule/io.ts";
 import { isMediumError, moved, nextLength, searchesOn } from "./locate.ts";
+import { place } from "./range.ts";
 
 /** Bytes of one SQE: long enough for full speed, short enough that regions share a device and a copy stays in the CPU's cache. */
 export const MOST_BYTES: number = 512 << 10;
@@ -59,7 +60,7 @@ export function nextRun(region: RegionIo, mostBytes: number = MOST_BYTES): numbe
 export function prepData(opcodes: Opcodes, transfer: Transfer, sqe: Sqe, engine: Engine): void {
   const region = transfer.region!;
   const { segments, rwFlags, ioprio } = region.io;
-  const { requested, segment, segmentAt, offset } = transfer;
+  const { requested, segment, segmentAt } = transfer;
   sqe.opFlags = rwFlags;
   sqe.ioprio = ioprio;
   sqe.address3 = 0;
@@ -67,10 +68,7 @@ export function prepData(opcodes: Opcodes, transfer: Transfer, sqe: Sqe, engine:
   sqe.segment = segment;
   sqe.segmentAt = segmentAt;
   sqe.bytes = requested;
-  // A byte offset may pass 2^53, its two halves do not; a sector is a safe integer, so its low 32 bits survive the shift.
-  const sector = region.sector + Math.floor(offset / SECTOR_SIZE);
-  sqe.offsetLow = ((sector << 9) | (offset % SECTOR_SIZE)) >>> 0;
-  sqe.offsetHigh = Math.floor(sector / 2 ** 23);
+  place(transfer, sqe);
   if (segmentAt + requested <= segments.length[segment]! && engine.features.plainOpcodes) {
     const arena = segments.arena[segment]!;
     const fixed = transfer.fixed = arena.index >= 0 && region.queue.takesFixed;
