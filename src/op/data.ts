@@ -5,6 +5,7 @@
  */
 
 import { EAGAIN, EBUSY, EINTR, EIO } from "../../ffi/errno.ts";
+import { RWF_DSYNC } from "../../ffi/uapi.ts";
 import { isGone, SECTOR_SIZE } from "../device/device.ts";
 import { type Engine, MAX_VECTORS } from "../engine/engine.ts";
 import type { Sqe } from "../engine/sqe.ts";
@@ -112,13 +113,15 @@ function transferred(transfer: Transfer, result: number): Outcome {
 
 function failed(transfer: Transfer, errno: number): Outcome {
   const region = transfer.region!;
+  const syncs = (region.io.rwFlags & RWF_DSYNC) !== 0;
   switch (errno) {
     case 0: // nothing transferred, without an error: the end of a device that shrank, or a write without progress
       return fail(transfer, EIO);
     case EAGAIN:
     case EBUSY:
     case EINTR:
-      return tryAgain(transfer, errno);
+      // From a direct device they mean that nothing was done. A sync of the page cache gives any error of the medium.
+      return syncs && !region.device.direct ? fail(transfer, errno) : tryAgain(transfer, errno);
   }
   if (!isMediumError(errno)) {
     // A device that dies during the search reports the error that started the search.
@@ -128,6 +131,9 @@ function failed(transfer: Transfer, errno: number): Outcome {
     region.gone = true;
     return fail(transfer, errno);
   }
+  // The sync of a durable write tells once what the device or the page cache lost, of other writes, too: a second try would succeed and
+  // hide that. Nor can a neighbour have failed it, as the kernel merges no FUA write (REQ_NOMERGE_FLAGS).
+  if (syncs) return fail(transfer, errno);
   if (region.errno !== 0 && region.failedAt <= transfer.offset) return fail(transfer, errno);
   if (region.io.locate) return searchesOn(transfer, errno) ? AGAIN : fail(transfer, errno);
   // The kernel may have merged it with a neighbour into one command, which the neighbour failed.

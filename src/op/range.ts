@@ -64,6 +64,11 @@ export function ioctl(transfer: Transfer, sqe: Sqe, request: number): void {
 export function failed(transfer: Transfer, errno: number): Outcome {
   const again = errno === EAGAIN || errno === EBUSY || errno === EINTR;
   if (again && ++transfer.retries <= RETRIES) return AGAIN;
+  return ended(transfer, errno);
+}
+
+/** Ends a transfer with an error, whatever it is. */
+export function ended(transfer: Transfer, errno: number): Outcome {
   const region = transfer.region!;
   if (isGone(region.device)) region.gone = true;
   transfer.errno = errno;

@@ -85,8 +85,6 @@ export class RegionIo {
   failedAt = 0;
   /** Whether it failed because its device is gone. */
   gone = false;
-  /** Whether its preflush failed: none of its own bytes are issued, in no window. */
-  barred = false;
   /** Whether it keeps its device open. */
   holds = false;
   /** The next region that waits in the same queue. */
@@ -107,14 +105,19 @@ export class RegionIo {
   /** Fails it without any I/O. */
   refuse(errno: number): void {
     this.fail(errno, 0);
-    this.issued = this.end;
+    this.stop();
+  }
+
+  /** Ends it where it is: no more of it is issued, in no later window either. */
+  stop(): void {
     this.first = null;
+    this.end = this.bytes = this.issued;
   }
 
   /** Sets the bytes to transfer next; the segments begin at the first of them. */
   frame(start: number, end: number): void {
+    this.issued = Math.min(start, this.bytes);
     this.end = Math.min(end, this.bytes);
-    this.issued = this.barred ? this.end : Math.min(start, this.bytes);
     this.segment = 0;
     this.segmentAt = 0;
   }
@@ -164,7 +167,7 @@ export class Io {
     region.first = this.preflush;
     region.errno = 0;
     region.failedAt = 0;
-    region.gone = region.barred = false;
+    region.gone = false;
     region.frame(0, region.bytes);
   }
 

@@ -305,8 +305,7 @@ export class Scheduler {
   // The preflush of a region has ended: its own transfers follow, unless the preflush failed or the request was answered meanwhile.
   #firstEnded(region: RegionIo): void {
     region.first = null;
-    if (region.errno !== 0) region.barred = true;
-    if (region.barred || region.io.abandoned) region.issued = region.end;
+    if (region.errno !== 0 || region.io.abandoned) region.stop();
     if (region.issued >= region.end) this.#ended[this.#endedCount++] = region;
     else this.#enqueue(region);
   }
