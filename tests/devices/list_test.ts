@@ -1,7 +1,8 @@
 /** The list of block devices: what it says of each, and on which of them the running system stands. */
 
-import { assert, assertEquals, assertFalse, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertFalse, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { BlockDevice, type BlockDeviceInfo } from "../../mod.ts";
+import { compareNames } from "../../src/device/list.ts";
 import { runAsNobody } from "../support/as_nobody.ts";
 import { run, succeed } from "../support/commands.ts";
 import { LoopDevice, loopDevices } from "../support/loop.ts";
@@ -210,6 +211,14 @@ Deno.test("swap on a loop device makes the system stand on the device of its fil
   assertFalse(get(lower.path).system);
   await using _swap = await swap(upper.path);
   assertEquals([get(upper.path).system, get(lower.path).system], [true, true]);
+});
+
+Deno.test("the list is in the natural order of names", async () => {
+  await using _loops = await loopDevices(12, { bytes: 1 << 20 });
+  const names = BlockDevice.list().map(({ name }) => name);
+  assertEquals(names, names.toSorted(compareNames));
+  // Twelve loop devices have numbers of one digit and of two, which text does not sort by value.
+  assertNotEquals(names, names.toSorted());
 });
 
 Deno.test("the list is whole while other devices come and go", async () => {
