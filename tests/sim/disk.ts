@@ -89,6 +89,8 @@ export interface Moves {
   readonly kind: Kind;
   readonly from: number;
   readonly length: number;
+  /** Whether a write is synced. */
+  readonly durable: boolean;
 }
 
 /** Transient errors that one place gives in a row. */
@@ -168,14 +170,18 @@ export class Disk {
 
   /** Decides how an SQE ends, and records the error if it is final. @param data Whether it moves data from or to memory. */
   outcome(sqe: Moves, data: boolean, now: number, weather: Weather, chance: Random): Outcome {
-    const { kind, from, length } = sqe;
+    const { kind, from, length, durable } = sqe;
     const outage = this.outages.find((span) => span.from <= now && now < span.to);
     if (outage) return this.fail(kind, from, from + length, [outage.errno], false);
     const place = from * KINDS.length + KINDS.indexOf(kind);
     const before = this.#transients.get(place) ?? 0;
     if (before < TRANSIENTS_IN_A_ROW && chance.chance(weather.transient)) {
+      const errno = chance.pick(TRANSIENT);
+      // Whatever error a sync of the page cache gives, it gives once: it is the answer.
+      const told = kind === "flush" || durable && !this.facts.direct;
+      if (told) return this.fail(kind, from, from + length, [errno], false);
       this.#transients.set(place, before + 1);
-      return { result: -chance.pick(TRANSIENT), moved: 0, uncertain: false };
+      return { result: -errno, moved: 0, uncertain: false };
     }
     this.#transients.delete(place);
     if (chance.chance(weather.glitch)) return this.#glitch(sqe, data, chance);

@@ -174,7 +174,8 @@ export class Request {
 
   #checkFailure(i: number, place: Place, failure: Failure): void {
     const { disk } = place;
-    const { locate } = this.how;
+    // A durable write is not searched.
+    const locate = this.how.locate && !this.how.fua;
     const what = `region ${i} (${disk.name} [${place.from}, ${place.to})) failed with ${failure.code}`;
     const last = place.sector + Math.max(1, this.kind === "flush" ? 1 : place.count);
     if (failure.sector < place.sector || failure.sector >= last) {
