@@ -28,19 +28,39 @@
 export { pageSize } from "./ffi/memory.ts";
 export { SystemError } from "./ffi/errno.ts";
 export type { DeviceFacts } from "./src/device/facts.ts";
-export { BlockDevice, type OpenDevice, type OpenOptions, SECTOR_SIZE } from "./src/device/device.ts";
+export type { BlockDeviceInfo } from "./src/device/list.ts";
+export type { OpenOptions } from "./src/device/open.ts";
+export { BlockDevice, type OpenDevice, SECTOR_SIZE } from "./src/device/device.ts";
 export type { IoRegion } from "./src/request/region.ts";
 export { MAX_REGIONS } from "./src/schedule/io.ts";
-export { READ, WRITE } from "./src/op/operations.ts";
+export {
+  READ,
+  REQ_OP_DISCARD,
+  REQ_OP_FLUSH,
+  REQ_OP_READ,
+  REQ_OP_WRITE,
+  REQ_OP_WRITE_ZEROES,
+  WRITE,
+} from "./src/op/operations.ts";
 export type { BioVec, IoMemory, Page, PageList } from "./src/memory/memory.ts";
 export { IoError, type IoFailure, IoResult } from "./src/request/result.ts";
 export type { IoNotifyFn } from "./src/request/request.ts";
 export type { IoStats, LatencySummary, SchedulerCounters } from "./src/stats.ts";
-export type { IoOptions } from "./src/request/deadline.ts";
+export type { DeadlineOptions, IoOptions, WriteOptions, ZeroOptions } from "./src/request/options.ts";
+export {
+  IOPRIO_CLASS_BE,
+  IOPRIO_CLASS_IDLE,
+  IOPRIO_CLASS_RT,
+  IOPRIO_PRIO_VALUE,
+} from "./src/request/ioprio.ts";
 export type { Pool } from "./src/pool/pool.ts";
 export type { EngineFeatures } from "./src/engine/features.ts";
+export type { IoService } from "./src/service.ts";
 export { DmioFault } from "./src/fault.ts";
-export { type CloseOptions, IoClient, type IoClientOptions } from "./src/client.ts";
+export { type Blocking, type CloseOptions, IoClient, type IoClientOptions } from "./src/client.ts";
+export type { StreamOptions, WritableOptions } from "./src/jobs/stream_options.ts";
+export { WritableResult } from "./src/jobs/outcomes.ts";
+export type { RegionsWritable } from "./src/jobs/writable.ts";
 export {
   dmIoAsync,
   dmIoAsyncBvec,
@@ -52,3 +72,12 @@ export {
   dmIoSyncBvec,
   dmIoSyncVm,
 } from "./src/dm_io.ts";
+export {
+  dmIo,
+  dmIoClientCreate,
+  dmIoClientDestroy,
+  type DmIoRequest,
+  REQ_FUA,
+  REQ_PREFLUSH,
+  REQ_SYNC,
+} from "./src/dm_io_request.ts";

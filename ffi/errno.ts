@@ -15,6 +15,7 @@ export const EBUSY = 16;
 export const EINVAL = 22;
 export const ENFILE = 23;
 export const EMFILE = 24;
+export const ENOTTY = 25;
 export const ENOSPC = 28;
 export const EROFS = 30;
 export const ENOSYS = 38;

@@ -55,6 +55,12 @@ export const io_uring_probe = { size: 16, ops_len: 1 } as const;
 /** `struct io_uring_probe_op` (linux/io_uring.h). */
 export const io_uring_probe_op = { size: 8, flags: 2 } as const;
 
+/** `struct __user_cap_header_struct` (linux/capability.h). */
+export const __user_cap_header_struct = { size: 8, version: 0 } as const;
+
+/** `struct __user_cap_data_struct` (linux/capability.h). */
+export const __user_cap_data_struct = { size: 12, effective: 0 } as const;
+
 /** `struct iovec` (sys/uio.h). */
 export const iovec = { size: 16, iov_base: 0, iov_len: 8 } as const;
 
@@ -69,6 +75,8 @@ export const statx = {
   stx_mode: 28,
   stx_ino: 32,
   stx_size: 40,
+  stx_rdev_major: 128,
+  stx_rdev_minor: 132,
   stx_dev_major: 136,
   stx_dev_minor: 140,
   stx_dio_mem_align: 152,

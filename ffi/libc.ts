@@ -95,6 +95,21 @@ const symbols = {
     ],
     result: "i32",
   },
+  capget: {
+    parameters: ["buffer", /* cap_user_header_t header */ "buffer" /* cap_user_data_t data */],
+    result: "i32",
+  },
+  // For a request that waits for the device. Its `errno` is that of another thread, where it cannot be read.
+  ioctlAsync: {
+    name: "ioctl",
+    parameters: [
+      "i32", // int fd
+      "u64", // unsigned long request
+      "pointer", // char *argp
+    ],
+    result: "i32",
+    nonblocking: true,
+  },
   statx: {
     parameters: [
       "i32", // int dirfd

@@ -27,6 +27,11 @@ export function assertPlatform(platform: Platform = Deno.build): void {
   }
 }
 
+/** Whether the program may call C (`--allow-ffi`) without a question to its user. */
+export function mayCallC(): boolean {
+  return Deno.permissions.querySync({ name: "ffi" }).state === "granted";
+}
+
 /**
  * Opens a shared library.
  *

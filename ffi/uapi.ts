@@ -44,6 +44,7 @@ export const IO_URING_OP_SUPPORTED = 1 << 0;
 
 // linux/fs.h
 export const BLKROGET = 0x125e;
+export const BLKRRPART = 0x125f;
 export const BLKGETSIZE64 = 0x80081272;
 export const BLKSSZGET = 0x1268;
 export const BLKPBSZGET = 0x127b;
@@ -92,6 +93,11 @@ export const SIGEV_NONE = 1;
 
 // linux/magic.h
 export const FUSE_SUPER_MAGIC = 0x65735546;
+
+// linux/capability.h
+export const _LINUX_CAPABILITY_VERSION_3 = 0x20080522;
+export const CAP_SYS_ADMIN = 21;
+export const CAP_SYS_NICE = 23;
 
 // unistd.h
 export const _SC_PHYS_PAGES = 85;

@@ -4,28 +4,41 @@
  * @module
  */
 
-import { IoUring } from "./engine/io_uring.ts";
+import { mayCallC } from "../ffi/library.ts";
+import { Calls } from "./calls.ts";
 import { checkInteger, describe } from "./check.ts";
 import { ClientPool } from "./client_pool.ts";
 import { Core } from "./drive/core.ts";
-import type { EngineFeatures } from "./engine/features.ts";
+import type { BlockDevice } from "./device/device.ts";
+import { Engines } from "./engine/engines.ts";
+import { type EngineFeatures, NO_FEATURES } from "./engine/features.ts";
+import { IoUring } from "./engine/io_uring.ts";
 import type { Engine } from "./engine/engine.ts";
+import { readable } from "./jobs/readable.ts";
+import type { StreamOptions, WritableOptions } from "./jobs/stream_options.ts";
+import { type RegionsWritable, writable } from "./jobs/writable.ts";
 import type { IoMemory } from "./memory/memory.ts";
+import { discard } from "./op/discard.ts";
+import { flush } from "./op/flush.ts";
 import { operationOf } from "./op/operations.ts";
 import { read } from "./op/read.ts";
 import { write } from "./op/write.ts";
+import { writeZeroes } from "./op/write_zeroes.ts";
 import type { Pool } from "./pool/pool.ts";
 import {
-  arm,
+  type AnyOptions,
   type CheckedOptions,
   checkOptions,
+  type DeadlineOptions,
   type IoOptions,
-  isAborted,
   MAX_TIMEOUT,
-} from "./request/deadline.ts";
+  type WriteOptions,
+  type ZeroOptions,
+} from "./request/options.ts";
 import type { IoRegion } from "./request/region.ts";
-import type { IoNotifyFn, Request } from "./request/request.ts";
-import { answerOf, type IoResult } from "./request/result.ts";
+import type { IoNotifyFn } from "./request/request.ts";
+import type { IoResult } from "./request/result.ts";
+import { flushed, sameOf } from "./request/targets.ts";
 import type { Operation } from "./schedule/io.ts";
 import type { IoStats } from "./stats.ts";
 
@@ -48,12 +61,15 @@ export interface CloseOptions {
   timeout?: number;
 }
 
+/** Options of a call that blocks: it has no deadline. */
+export type Blocking<Options> = Omit<Options, keyof DeadlineOptions>;
+
 const MAX_QUEUE_DEPTH = 4096;
 /** How many devices' worth of SQEs a ring holds. */
 const FULL_DEVICES = 4;
 
 /**
- * Reads and writes regions: one ring, one pool of fixed buffers, any number of devices.
+ * Reads, writes, flushes, discards and zeroes regions: one ring, one pool of fixed buffers, any number of devices.
  *
  * A client belongs to the thread that made it. Nothing orders its requests: a program that needs an order awaits the first before it
  * makes the second.
@@ -83,8 +99,9 @@ export class IoClient implements AsyncDisposable {
   /** Its pages. */
   readonly pool: Pool;
 
-  readonly #engine: Engine;
+  readonly #engines: Engines;
   readonly #core: Core;
+  readonly #calls: Calls;
   // One array does for all reads. It is filled after the options are read, which may run a caller's getter, and the intake reads it before
   // any other property.
   readonly #one: IoRegion[] = [];
@@ -101,8 +118,12 @@ export class IoClient implements AsyncDisposable {
     const { pages = 1024, queueDepth = 128, poll = true, [ENGINE]: engine }: Options = options;
     checkInteger("options.queueDepth", queueDepth, 1, MAX_QUEUE_DEPTH);
     checkInteger("options.pages", pages, 0, Number.MAX_SAFE_INTEGER);
-    this.#engine = engine ?? new IoUring(queueDepth, queueDepth * FULL_DEVICES);
-    this.#core = new Core(this.#engine, queueDepth, poll);
+    const capacity = queueDepth * FULL_DEVICES;
+    // Without FFI, a client can still serve devices that bring their own engines.
+    const main = engine ?? (mayCallC() ? new IoUring(queueDepth, capacity) : refuseRealDevices);
+    this.#engines = new Engines(main, capacity);
+    this.#core = new Core(this.#engines, queueDepth, poll);
+    this.#calls = new Calls(this.#core);
     this.pool = new ClientPool(this.#core.pool, this.#core.driver);
     try {
       this.pool.get(pages);
@@ -114,7 +135,7 @@ export class IoClient implements AsyncDisposable {
 
   /** Features of the kernel that are in use; the client works without those that are `false`. */
   get features(): EngineFeatures {
-    const { features } = this.#engine;
+    const features = this.#engines.main?.features ?? NO_FEATURES;
     const refused = this.#core.pool.registrationRefused;
     return refused === null ? features : { ...features, fixedBuffers: false, fixedBuffersRefused: refused };
   }
@@ -139,8 +160,8 @@ export class IoClient implements AsyncDisposable {
    * @throws {TypeError | RangeError} At once, before any I/O: see {@linkcode IoClient.write}.
    */
   read(region: IoRegion, memory: IoMemory, options?: IoOptions): Promise<IoResult> {
-    const checked = options === undefined ? undefined : checkOptions(options);
-    return this.#promise(read, this.#alone(region), memory, checked);
+    const how = checked(options, read);
+    return this.#calls.promise(read, this.#alone(region), memory, how);
   }
 
   /**
@@ -148,16 +169,118 @@ export class IoClient implements AsyncDisposable {
    *
    * @param regions Where to, 1 to 64.
    * @param memory Where from; at least as long as the longest region.
-   * @param options How, and when to stop waiting.
+   * @param options How, whether it is durable when it is answered, and when to stop waiting.
    * @returns The answer: bit `i` is set when region `i` failed. It never rejects for what a device does.
    * @throws {TypeError} At once, before any I/O: for a closed client or device, a device that is not open for writing, what is no
-   * region or no memory, pages that were freed.
+   * region or no memory, pages that were freed, an option of another operation.
    * @throws {RangeError} At once, before any I/O: for 0 or more than 64 regions, a region outside its device or off a direct
    * device's logical blocks, memory that is too short, an offset or bvec outside its page, a bad timeout.
+   * @throws {SystemError} `EPERM` at once, for a realtime `ioprio` without the capability.
+   *
+   * @example A record that survives a power cut
+   * ```ts
+   * import { BlockDevice, IoClient } from "@dmio/dmio";
+   *
+   * await using io = new IoClient();
+   * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+   * const record = new Uint8Array(4096).fill(1);
+   * (await io.write([{ bdev: device, sector: 0, count: 8 }], record, { fua: true })).orThrow();
+   * ```
    */
-  write(regions: readonly IoRegion[], memory: IoMemory, options?: IoOptions): Promise<IoResult> {
-    const checked = options === undefined ? undefined : checkOptions(options);
-    return this.#promise(write, regions, memory, checked);
+  write(regions: readonly IoRegion[], memory: IoMemory, options?: WriteOptions): Promise<IoResult> {
+    return this.#calls.promise(write, regions, memory, checked(options, write));
+  }
+
+  /**
+   * Flushes devices (`REQ_OP_FLUSH`): all writes to them that were answered before are on the medium when this is answered. It means what
+   * `fdatasync(2)` means, so a file, or a device that is not open for direct I/O, has its dirty pages written first.
+   *
+   * @param targets The devices, or regions of them, 1 to 64. The whole device is flushed, whatever the region.
+   * @param options When to stop waiting.
+   * @returns The answer: bit `i` is set when flush `i` failed. Then it is not known which of the writes before are on the medium, and another
+   * flush does not tell: write them again.
+   * @throws {TypeError | RangeError} At once, before any I/O: see {@linkcode IoClient.write}. A device may be open for reading only.
+   *
+   * @example
+   * ```ts
+   * import { BlockDevice, IoClient } from "@dmio/dmio";
+   *
+   * await using io = new IoClient();
+   * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+   * await io.write([{ bdev: device, sector: 0, count: 8 }], new Uint8Array(4096));
+   * (await io.flush([device])).orThrow();
+   * ```
+   */
+  flush(targets: readonly (BlockDevice | IoRegion)[], options?: DeadlineOptions): Promise<IoResult> {
+    return this.#calls.promise(flush, flushed(targets), null, checked(options, flush));
+  }
+
+  /**
+   * Discards regions (`REQ_OP_DISCARD`): their contents are undefined from then on, and the device may use their space. A file gets a hole.
+   *
+   * @param regions The regions, 1 to 64, in whole logical blocks on a block device. A long one is split at the device's limits.
+   * @param options When to stop waiting.
+   * @returns The answer: bit `i` is set when region `i` failed, with `EOPNOTSUPP` where the device cannot discard.
+   * @throws {TypeError | RangeError} At once, before any I/O: see {@linkcode IoClient.write}.
+   *
+   * @example
+   * ```ts
+   * import { BlockDevice, IoClient } from "@dmio/dmio";
+   *
+   * await using io = new IoClient();
+   * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+   * (await io.discard([{ bdev: device, sector: 0, count: device.sectors }])).orThrow();
+   * ```
+   */
+  discard(regions: readonly IoRegion[], options?: DeadlineOptions): Promise<IoResult> {
+    return this.#calls.promise(discard, regions, null, checked(options, discard));
+  }
+
+  /**
+   * Makes regions read as zeros (`REQ_OP_WRITE_ZEROES`), without data from memory. It is durable after a flush, as a write is.
+   *
+   * @param regions The regions, 1 to 64, in whole logical blocks on a block device.
+   * @param options Whether the space may be given back, whether zeroes are written as data where the device cannot make them, and when to
+   * stop waiting.
+   * @returns The answer: bit `i` is set when region `i` failed.
+   * @throws {TypeError | RangeError} At once, before any I/O: see {@linkcode IoClient.write}.
+   *
+   * @example
+   * ```ts
+   * import { BlockDevice, IoClient } from "@dmio/dmio";
+   *
+   * await using io = new IoClient();
+   * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+   * (await io.writeZeroes([{ bdev: device, sector: 8, count: 8 }], { unmap: true })).orThrow();
+   * ```
+   */
+  writeZeroes(regions: readonly IoRegion[], options?: ZeroOptions): Promise<IoResult> {
+    return this.#calls.promise(writeZeroes, regions, null, checked(options, writeZeroes));
+  }
+
+  /**
+   * Writes one block again and again, until each region is full (`REQ_OP_WRITE_SAME` of kernels before 5.18). A block of zeros becomes
+   * {@linkcode IoClient.writeZeroes}, unless the write is to be durable by itself.
+   *
+   * @param regions Where to, 1 to 64; each holds a whole number of blocks.
+   * @param block The block: 512 bytes to 16 MiB, whole sectors. It is copied before this returns.
+   * @param options As for a write.
+   * @returns The answer: bit `i` is set when region `i` failed.
+   * @throws {TypeError | RangeError} At once, before any I/O: see {@linkcode IoClient.write}; and for a block of another length.
+   *
+   * @example
+   * ```ts
+   * import { BlockDevice, IoClient } from "@dmio/dmio";
+   *
+   * await using io = new IoClient();
+   * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+   * const block = new Uint8Array(512).fill(0xe5);
+   * (await io.writeSame([{ bdev: device, sector: 0, count: device.sectors }], block)).orThrow();
+   * ```
+   */
+  writeSame(regions: readonly IoRegion[], block: Uint8Array, options?: WriteOptions): Promise<IoResult> {
+    const same = sameOf(regions, block, checked(options, write));
+    return this.#calls.promise(same.op, same.regions, same.memory, same.options);
   }
 
   /**
@@ -168,9 +291,9 @@ export class IoClient implements AsyncDisposable {
    * @param options How.
    * @returns The answer.
    */
-  readSync(region: IoRegion, memory: IoMemory, options?: Pick<IoOptions, "locate">): IoResult {
-    const locate = options === undefined ? undefined : checkOptions(options).locate;
-    return this.#block(read, this.#alone(region), memory, locate);
+  readSync(region: IoRegion, memory: IoMemory, options?: Blocking<IoOptions>): IoResult {
+    const how = checked(options, read);
+    return this.#calls.block(read, this.#alone(region), memory, how);
   }
 
   /**
@@ -181,41 +304,146 @@ export class IoClient implements AsyncDisposable {
    * @param options How.
    * @returns The answer.
    */
-  writeSync(
-    regions: readonly IoRegion[],
-    memory: IoMemory,
-    options?: Pick<IoOptions, "locate">,
-  ): IoResult {
-    const locate = options === undefined ? undefined : checkOptions(options).locate;
-    return this.#block(write, regions, memory, locate);
+  writeSync(regions: readonly IoRegion[], memory: IoMemory, options?: Blocking<WriteOptions>): IoResult {
+    return this.#calls.block(write, regions, memory, checked(options, write));
   }
 
   /**
-   * The callback form of `read` and `write`, without a promise.
+   * As {@linkcode IoClient.flush}, blocking.
    *
-   * @param op `READ` or `WRITE`: fill `memory` from the only region, or write it to each.
+   * @param targets The devices, or regions of them.
+   * @returns The answer.
+   */
+  flushSync(targets: readonly (BlockDevice | IoRegion)[]): IoResult {
+    return this.#calls.block(flush, flushed(targets), null, undefined);
+  }
+
+  /**
+   * As {@linkcode IoClient.discard}, blocking.
+   *
    * @param regions The regions.
-   * @param memory The memory.
+   * @returns The answer.
+   */
+  discardSync(regions: readonly IoRegion[]): IoResult {
+    return this.#calls.block(discard, regions, null, undefined);
+  }
+
+  /**
+   * As {@linkcode IoClient.writeZeroes}, blocking.
+   *
+   * @param regions The regions.
+   * @param options How.
+   * @returns The answer.
+   */
+  writeZeroesSync(regions: readonly IoRegion[], options?: Blocking<ZeroOptions>): IoResult {
+    return this.#calls.block(writeZeroes, regions, null, checked(options, writeZeroes));
+  }
+
+  /**
+   * As {@linkcode IoClient.writeSame}, blocking.
+   *
+   * @param regions The regions.
+   * @param block The block.
+   * @param options How.
+   * @returns The answer.
+   */
+  writeSameSync(
+    regions: readonly IoRegion[],
+    block: Uint8Array,
+    options?: Blocking<WriteOptions>,
+  ): IoResult {
+    const same = sameOf(regions, block, checked(options, write));
+    return this.#calls.block(same.op, same.regions, same.memory, same.options);
+  }
+
+  /**
+   * The callback form of all operations, without a promise.
+   *
+   * @param op `REQ_OP_READ` (`READ`), `REQ_OP_WRITE` (`WRITE`), `REQ_OP_FLUSH`, `REQ_OP_DISCARD` or `REQ_OP_WRITE_ZEROES`.
+   * @param regions The regions.
+   * @param memory The memory of a read or a write; null for the others.
    * @param fn Called once, from the event loop, never before this has returned. An error that it throws surfaces as uncaught.
    * @param context Passed to `fn`.
-   * @param options How, and when to stop waiting.
+   * @param options How, and when to stop waiting: those of the operation.
    * @throws {TypeError | RangeError} As {@linkcode IoClient.write}; `fn` is not called then.
    */
   notify<C>(
     op: number,
     regions: readonly IoRegion[],
-    memory: IoMemory,
+    memory: IoMemory | null,
     fn: IoNotifyFn<C>,
     context: C,
-    options?: IoOptions,
+    options?: WriteOptions & ZeroOptions,
   ): void {
     const operation = operationOf(op, "op");
     if (typeof fn !== "function") throw new TypeError(`fn is ${describe(fn)}; it must be a function`);
-    const checked = options === undefined ? undefined : checkOptions(options);
-    const request = this.#accept(operation, regions, memory, checked);
-    request.fn = fn as IoNotifyFn<unknown>;
-    request.context = context;
-    this.#start(request, checked);
+    this.#calls.notify(operation, regions, memory, checked(options, operation), fn, context);
+  }
+
+  /**
+   * A region as a stream of bytes, in their order. It is read ahead, up to 32 chunks, into pages of the pool: at most half of those that no
+   * other holds. The bytes are copied from there into memory of the consumer: the view of a BYOB reader, or `chunk` bytes for each read.
+   * The pages are given back at the end, when the stream is canceled or errors, and when nothing refers to it any more. A pool without
+   * free pages makes it slower, and never stops it.
+   *
+   * What cannot be read errors the stream with an {@linkcode IoError} that names the sector, after all bytes before that sector. A client
+   * or device that is closed meanwhile errors it with a `TypeError`, after what was read.
+   *
+   * @param region Where from.
+   * @param options How, and when to give up.
+   * @returns The stream. Nothing is read before its first read.
+   * @throws {TypeError | RangeError} At once: for a closed client, a region as {@linkcode IoClient.read}, a wrong option.
+   *
+   * @example
+   * ```ts
+   * import { BlockDevice, IoClient } from "@dmio/dmio";
+   *
+   * await using io = new IoClient();
+   * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+   * const region = { bdev: device, sector: 0, count: device.sectors };
+   * const packed = new Response(io.readable(region).pipeThrough(new CompressionStream("gzip")));
+   * console.log((await packed.bytes()).length);
+   * ```
+   */
+  readable(region: IoRegion, options: StreamOptions = {}): ReadableStream<Uint8Array<ArrayBuffer>> {
+    this.#assertOpen();
+    return readable(this, this.#alone(region), options);
+  }
+
+  /**
+   * A stream that writes its bytes to each region, from the region's start, each region as many as it holds. The bytes are gathered in
+   * pages of the pool and written in chunks, up to 32 at a time. A write of the stream is done when its bytes are copied, so their memory
+   * may be used again. It waits while no page is to be had. Closing the stream waits for all writes, then flushes the devices.
+   *
+   * Bytes of any number may come. At the close, the last block is filled up with zeros: to a sector, or to a logical block of a direct
+   * device. More bytes than the longest region holds error the stream with a `RangeError`; of the chunk that would pass its end nothing
+   * is written.
+   *
+   * A region that fails errors the stream with an {@linkcode IoError}, or drops out: see `onFailure`. `result` tells for each region how
+   * many bytes it has, however the stream ended.
+   *
+   * @param regions Where to, 1 to 64.
+   * @param options How, and when to give up.
+   * @returns The stream, with its `result`.
+   * @throws {TypeError | RangeError} At once: for a closed client, regions as {@linkcode IoClient.write}, a wrong option.
+   *
+   * @example
+   * ```ts
+   * import { BlockDevice, IoClient } from "@dmio/dmio";
+   *
+   * await using io = new IoClient();
+   * await using a = BlockDevice.open("/tmp/a.img", { write: true, create: 1 << 20 });
+   * await using b = BlockDevice.open("/tmp/b.img", { write: true, create: 1 << 20 });
+   * const regions = [a, b].map((bdev) => ({ bdev, sector: 0, count: bdev.sectors }));
+   * const target = io.writable(regions, { onFailure: "continue" });
+   * await new Blob(["an image"]).stream().pipeTo(target);
+   * const { bytes, failures } = await target.result;
+   * console.log(bytes, failures);
+   * ```
+   */
+  writable(regions: readonly IoRegion[], options: WritableOptions = {}): RegionsWritable {
+    this.#assertOpen();
+    return writable(this, regions, options);
   }
 
   /**
@@ -263,84 +491,27 @@ export class IoClient implements AsyncDisposable {
     return this.close();
   }
 
+  #assertOpen(): void {
+    const { refusal } = this.#core.intake;
+    if (refusal !== null) throw refusal;
+  }
+
   #alone(region: IoRegion): readonly IoRegion[] {
     if (Array.isArray(region)) throw new TypeError("region is an Array; read takes one region");
     this.#one[0] = region;
     return this.#one;
   }
-
-  #promise(
-    op: Operation,
-    regions: readonly IoRegion[],
-    memory: IoMemory,
-    options: CheckedOptions | undefined,
-  ): Promise<IoResult> {
-    const request = this.#accept(op, regions, memory, options);
-    accepted = request;
-    const answer = new Promise<IoResult>(noteRequest);
-    this.#start(request, options);
-    return answer;
-  }
-
-  #accept(
-    op: Operation,
-    regions: readonly IoRegion[],
-    memory: IoMemory,
-    options: CheckedOptions | undefined,
-  ): Request {
-    if (options === undefined) return this.#core.intake.accept(op, regions, memory, undefined, false);
-    return this.#acceptWith(options, op, regions, memory);
-  }
-
-  // Apart, as V8 allocates what a closure captures when the function begins, whether the closure is made or not.
-  #acceptWith(
-    options: CheckedOptions,
-    op: Operation,
-    regions: readonly IoRegion[],
-    memory: IoMemory,
-  ): Request {
-    const { intake, deadlines } = this.#core;
-    // The deadline is set before the request is made, so that an error in setting it leaves no request behind.
-    let request: Request | null = null;
-    const disarm = arm(options, {
-      expire: (errno, late) => request === null ? 0 : deadlines.expire(request, errno, late),
-    });
-    try {
-      request = intake.accept(op, regions, memory, options.locate, false);
-    } catch (error) {
-      disarm();
-      throw error;
-    }
-    request.disarm = disarm;
-    return request;
-  }
-
-  #start(request: Request, options: CheckedOptions | undefined): void {
-    // Checked after the arguments were read, as a getter of theirs may have aborted the signal.
-    if (options !== undefined && isAborted(options)) this.#core.deadlines.refuse(request);
-    else this.#core.driver.start(request);
-  }
-
-  #block(
-    op: Operation,
-    regions: readonly IoRegion[],
-    memory: IoMemory,
-    locate: boolean | undefined,
-  ): IoResult {
-    const { intake, driver } = this.#core;
-    const request = intake.accept(op, regions, memory, locate, true);
-    driver.block(request);
-    const result = answerOf(request.io);
-    intake.spare.give(request);
-    return result;
-  }
 }
 
-// One function serves every promise, so that no closure is allocated for a request.
-let accepted: Request;
-function noteRequest(resolve: (result: IoResult) => void, reject: (fault: Error) => void): void {
-  accepted.resolve = resolve;
-  accepted.reject = reject;
+function checked(options: AnyOptions | undefined, op: Operation): CheckedOptions | undefined {
+  return options === undefined ? undefined : checkOptions(options, op);
+}
+
+function refuseRealDevices(): never {
+  throw new TypeError(
+    "the client was made without --allow-ffi, so its pool is memory of JavaScript, which no device of the system can use; make the client " +
+      "when the permission is there",
+  );
 }
 
 const ENGINE = Symbol("engine");

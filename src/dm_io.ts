@@ -8,9 +8,9 @@ import { EIO } from "../ffi/errno.ts";
 import { IoClient } from "./client.ts";
 import type { BioVec, IoMemory, PageList } from "./memory/memory.ts";
 import { checkInteger, describe } from "./check.ts";
-import { operationOf } from "./op/operations.ts";
+import { operationOf, READ, WRITE } from "./op/operations.ts";
 import type { IoRegion } from "./request/region.ts";
-import { MAX_REGIONS } from "./schedule/io.ts";
+import { MAX_REGIONS, type Operation } from "./schedule/io.ts";
 import type { IoNotifyFn } from "./request/request.ts";
 
 let client: IoClient | null = null;
@@ -215,10 +215,8 @@ function sync(
   errorBits: BigUint64Array | null,
 ): number {
   const io = dmIoClient();
-  if (errorBits !== null && !(errorBits instanceof BigUint64Array && errorBits.length >= 1)) {
-    throw new TypeError(`errorBits is ${describe(errorBits)}; it must be a BigUint64Array of one, or null`);
-  }
-  const { writes, mostRegions } = operationOf(rw, "rw");
+  checkErrorBits("errorBits", errorBits);
+  const { writes, mostRegions } = directionOf(rw);
   const regions = named(numRegions, where);
   // dm-io reads from one region only; more are refused as the kernel does, with an error and not by throwing.
   if (regions.length > mostRegions) {
@@ -239,7 +237,7 @@ function async<C>(
   context: C,
 ): number {
   const io = dmIoClient();
-  const { mostRegions } = operationOf(rw, "rw");
+  const { mostRegions } = directionOf(rw);
   const regions = named(numRegions, where);
   if (regions.length > mostRegions) {
     if (typeof fn !== "function") throw new TypeError(`fn is ${describe(fn)}; it must be a function`);
@@ -250,8 +248,20 @@ function async<C>(
   return 0;
 }
 
-// The first `numRegions` regions; the array may be longer.
-function named(numRegions: number, where: readonly IoRegion[]): readonly IoRegion[] {
+function directionOf(rw: number): Operation {
+  if (rw === READ || rw === WRITE) return operationOf(rw, "rw");
+  throw new RangeError(`rw is ${describe(rw)}; it must be READ (${READ}) or WRITE (${WRITE})`);
+}
+
+/** Checks where a function that waits puts its error bits. @throws {TypeError} When it is no `BigUint64Array` of one, and not null. */
+export function checkErrorBits(name: string, errorBits: BigUint64Array | null): void {
+  if (errorBits !== null && !(errorBits instanceof BigUint64Array && errorBits.length >= 1)) {
+    throw new TypeError(`${name} is ${describe(errorBits)}; it must be a BigUint64Array of one, or null`);
+  }
+}
+
+/** The first `numRegions` regions; the array may be longer. @throws {TypeError | RangeError} When there are not so many, or more than 64. */
+export function named(numRegions: number, where: readonly IoRegion[]): readonly IoRegion[] {
   if (!Array.isArray(where)) {
     throw new TypeError(`where is ${describe(where)}; it must be an array of regions`);
   }

@@ -4,33 +4,18 @@
  * @module
  */
 
-import { DeviceFacts, inspect, SECTOR_SIZE, sectorsNow } from "./facts.ts";
-import { libc } from "../../ffi/libc.ts";
-import { EBUSY, EROFS } from "../../ffi/errno.ts";
-import { closeFd, openError, openFd } from "./open.ts";
+import { DeviceFacts, inspect, SECTOR_SIZE, sectorsNow, updateFacts } from "./facts.ts";
+import { closeFd } from "./fd.ts";
+import { Abilities } from "./abilities.ts";
+import type { DeviceKind } from "./kind.ts";
+import { limitsOf } from "./limits.ts";
+import { type BlockDeviceInfo, listDevices } from "./list.ts";
+import { rereadPartitions } from "./partitions.ts";
 import { syncFd } from "./sync.ts";
-import { assertKind, exists, pathName } from "./path.ts";
+import { openDevice, type OpenOptions } from "./open.ts";
+import { noteOpen } from "../live.ts";
 import { whenUnloaded } from "../unload.ts";
-import { describe } from "../check.ts";
 import { DmioFault } from "../fault.ts";
-
-/** How to open a {@linkcode BlockDevice}. */
-export interface OpenOptions {
-  /** Whether it will be written. Needs `--allow-write`. Default: `false`, read only. */
-  write?: boolean;
-  /** Whether I/O goes past the page cache (`O_DIRECT`). Default: `false`. */
-  direct?: boolean;
-  /**
-   * Makes a regular file of this many bytes (a multiple of 512) when there is none, and makes a shorter one that long;
-   * a longer one stays as it is. Needs `write`.
-   */
-  create?: number;
-  /**
-   * Refuses a block device that is mounted or otherwise held, and keeps it from being mounted or held while it is open (`O_EXCL`). It has
-   * no effect on a regular file. Default: as `write`.
-   */
-  exclusive?: boolean;
-}
 
 /** An open device, for the constructor of {@linkcode BlockDevice}. */
 export interface OpenDevice extends DeviceFacts {
@@ -42,10 +27,14 @@ export interface OpenDevice extends DeviceFacts {
 
 export { SECTOR_SIZE };
 
+const KIND = Symbol("kind");
+
 let holdDevice: (device: BlockDevice) => void;
 let releaseDevice: (device: BlockDevice) => void;
 let markWritten: (device: BlockDevice) => void;
 let whenClosed: (device: BlockDevice, listener: () => void) => () => void;
+let abilitiesOf: (device: BlockDevice) => Abilities;
+let kindOf: (device: BlockDevice) => DeviceKind;
 
 /**
  * A block device, or a regular file, which is a device of its size. It belongs to no client; any number may use it.
@@ -59,12 +48,13 @@ let whenClosed: (device: BlockDevice, listener: () => void) => () => void;
  * ```
  */
 export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposable {
-  readonly #closeFd: (fd: number) => void;
+  readonly #kind: DeviceKind;
   // A `closeFd` of the opener's own is left to the opener at the end of the isolate, too.
   readonly #forgetUnload: (() => void) | undefined;
+  readonly #noteClosed: () => void;
   readonly #listeners = new Set<() => void>();
   readonly #closing = Promise.withResolvers<void>();
-  readonly #syncFd: (fd: number, path: string) => Promise<void>;
+  #abilities: Abilities | null = null;
   #held = 0;
   #written = false;
   #closed = false;
@@ -76,9 +66,11 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
    */
   constructor(open: OpenDevice) {
     super(open);
-    this.#closeFd = open.closeFd ?? closeFd;
-    this.#forgetUnload = open.closeFd === undefined ? whenUnloaded(() => closeFd(this.fd)) : undefined;
-    this.#syncFd = open.syncFd ?? syncFd;
+    const { [KIND]: kind = ofSystem(open) }: Opened = open;
+    this.#kind = kind;
+    const { path } = open;
+    this.#noteClosed = noteOpen((where) => [`the device ${path}, opened at ${where}, is not closed`]);
+    this.#forgetUnload = kind.close === closeFd ? whenUnloaded(() => closeFd(this.fd)) : undefined;
   }
 
   /**
@@ -95,41 +87,111 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
    * `EINVAL` (a file system without direct I/O), and other errors of `open(2)`.
    */
   static open(path: string | URL, options: OpenOptions = {}): BlockDevice {
-    const { write = false, direct = false, create, exclusive = write } = options;
-    if (!write && create !== undefined) throw new TypeError("options.create needs write: true");
-    if (create !== undefined && !(Number.isSafeInteger(create) && create > 0 && create % SECTOR_SIZE === 0)) {
-      throw new RangeError(
-        `options.create is ${describe(create)}; it must be a positive multiple of ${SECTOR_SIZE} bytes`,
+    return new BlockDevice(openDevice(path, options));
+  }
+
+  /**
+   * Lists the block devices of the system: disks and all else that is no partition, each with its partitions. The list comes from sysfs;
+   * no device is opened. Deno wants `--allow-all` for it, and the program needs neither root nor `--allow-ffi`.
+   *
+   * Left out are devices of no size (loop devices without a file, drives without a medium) and those that the kernel hides.
+   *
+   * @returns The devices, in natural order of their names.
+   * @throws {Deno.errors.NotCapable} Without `--allow-all`.
+   * @throws {Deno.errors.NotFound} Without sysfs.
+   * @example
+   * ```ts
+   * import { BlockDevice } from "@dmio/dmio";
+   *
+   * for (const { path, model, size, system } of BlockDevice.list()) {
+   *   console.log(path, model ?? "-", `${size} bytes`, system ? "runs this system" : "");
+   * }
+   * ```
+   */
+  static list(): BlockDeviceInfo[] {
+    return listDevices();
+  }
+
+  /**
+   * Reads again what may change while the device is open: `sectors`, `tailBytes`, `size`, `readOnly`, `logicalBlockSize`,
+   * `physicalBlockSize`, `memoryAlignment`. A device or file that grew can be used up to its new end then.
+   *
+   * A region past the end of a device that shrank is that region's bit before this call (a file grows again when it is written there), and
+   * a `RangeError` after it. Requests that are under way keep what they were checked against. A device that was removed has 0 sectors.
+   *
+   * @throws {TypeError} When the device is closed, and when its logical block size changed while requests that name it are under way; it
+   * keeps all its facts then.
+   * @throws {SystemError} When the kernel does not answer (`statx`, `ioctl`).
+   * @example
+   * ```ts
+   * import { BlockDevice } from "@dmio/dmio";
+   *
+   * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+   * Deno.truncateSync("/tmp/disk.img", 2 << 20); // another program makes it longer
+   * device.refresh();
+   * console.log(device.sectors); // 4096
+   * ```
+   */
+  refresh(): void {
+    this.#assertOpen("refreshed");
+    const facts = this.#kind.inspect(this.fd);
+    if (facts.logicalBlockSize !== this.logicalBlockSize && this.#held > 0) {
+      throw new TypeError(
+        `${this.path} has logical blocks of ${facts.logicalBlockSize} bytes now, not ${this.logicalBlockSize}, while ${this.#held} ` +
+          "regions of requests name it; await these before refresh()",
       );
     }
-    libc(); // throws on an unsupported system, or without --allow-ffi, before a file is made
-    const name = pathName(path);
-    if (create === undefined || exists(name)) assertKind(name);
-    // Deno opens it first, which checks the permissions. Then it is opened with flags that Deno lacks, and must be the same file.
-    using file = openByDeno(name, write, create !== undefined);
-    const { dev, ino, isFile, size } = file.statSync();
-    if (create !== undefined && isFile && size < create) file.truncateSync(create);
-    const flags = { write, direct, exclusive: exclusive && !isFile };
-    const fd = openFd(name, flags);
+    updateFacts(this, facts);
+    this.#abilities = null;
+  }
+
+  /**
+   * Has the kernel read the disk's partition table again (`BLKRRPART`), after it was written: await the writes first. Takes root
+   * (`CAP_SYS_ADMIN`), and `--allow-all`. The disk may be open exclusively, which keeps others from taking it meanwhile.
+   *
+   * It resolves when the node of each partition is in `/dev` and leads to the partition. Links that udev makes (`/dev/disk/by-partuuid`)
+   * and the nodes' owners may come later still. A partition that a program has open without holding it, as udev does for a moment, is
+   * waited for: up to a second.
+   *
+   * @returns The partitions, as in {@linkcode BlockDevice.list}, in the order of their numbers.
+   * @throws {TypeError} When the device is closed, is a file or is itself a partition.
+   * @throws {SystemError} Rejects with `EBUSY` while a partition is in use, and names the holder; `EINVAL` when the driver reads no partition
+   * table, as of a loop device without `--partscan`; `EACCES` without the capability; the disk's own errors.
+   * @throws {Deno.errors.NotCapable} Without `--allow-all`.
+   * @throws {Deno.errors.NotFound} When a node does not appear within 5 seconds, as in a container with a `/dev` of its own. The kernel has
+   * read the table then.
+   * @example
+   * ```ts
+   * import { BlockDevice } from "@dmio/dmio";
+   *
+   * async function partition(path: string): Promise<void> {
+   *   await using disk = BlockDevice.open(path, { write: true, direct: true });
+   *   // Write the partition table here.
+   *   for (const { path, size } of await disk.rereadPartitions()) console.log(path, size);
+   * }
+   * ```
+   */
+  async rereadPartitions(): Promise<readonly BlockDeviceInfo[]> {
+    this.#assertOpen("asked for its partitions");
+    if (!this.isBlockDevice) throw new TypeError(`${this.path} is a regular file, which has no partitions`);
+    holdDevice(this);
     try {
-      const { kind, fileSystem, inode, facts } = inspect(fd);
-      if (kind === "other" || fileSystem !== dev || inode !== ino) {
-        throw new TypeError(`${name} was replaced while it was opened`);
-      }
-      if (write && facts.readOnly) throw openError(name, flags, EROFS);
-      return new BlockDevice({ ...facts, path: name, fd, writable: write, direct });
-    } catch (error) {
-      closeFd(fd);
-      throw error;
+      return await rereadPartitions(this.fd, this.path);
+    } finally {
+      releaseDevice(this);
     }
   }
 
-  /** Size in bytes when it was opened, the partial sector included; exact below 2^53. */
+  #assertOpen(what: string): void {
+    if (this.#closed) throw new TypeError(`${this.path} is closed; it cannot be ${what}`);
+  }
+
+  /** Size in bytes, the partial sector included, when it was opened or refreshed; exact below 2^53. */
   get size(): number {
     return this.sectors * SECTOR_SIZE + this.tailBytes;
   }
 
-  /** How many regions of outstanding requests name it, over all clients. */
+  /** How many regions of outstanding requests name it, over all clients; a `rereadPartitions` under way counts as one. */
   get inFlight(): number {
     return this.#held;
   }
@@ -173,10 +235,11 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
       try {
         for (const listener of this.#listeners) listener();
         this.#listeners.clear();
-        if (this.#written && !this.direct && !this.readOnly) await this.#syncFd(this.fd, this.path);
+        if (this.#written && !this.direct) await this.#kind.sync(this.fd, this.path);
       } finally {
         this.#forgetUnload?.();
-        this.#closeFd(this.fd);
+        this.#noteClosed();
+        this.#kind.close(this.fd);
       }
       this.#closing.resolve();
     } catch (error) {
@@ -195,6 +258,8 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
     markWritten = (device) => {
       device.#written = true;
     };
+    kindOf = (device) => device.#kind;
+    abilitiesOf = (device) => device.#abilities ??= new Abilities(device, device.#kind.limits(device.fd));
     whenClosed = (device, listener) => {
       device.#listeners.add(listener);
       return () => device.#listeners.delete(listener);
@@ -207,13 +272,44 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
  *
  * @param device An open device.
  */
-export function isGone({ isBlockDevice, fd }: BlockDevice): boolean {
-  return isBlockDevice && sectorsNow(fd) === 0;
+export function isGone(device: BlockDevice): boolean {
+  return device.isBlockDevice && kindOf(device).sectorsNow(device.fd) === 0;
+}
+
+/**
+ * Makes a device of a kind that is not the system's.
+ *
+ * @param facts The facts about it.
+ * @param kind What answers for it.
+ * @returns The open device.
+ */
+export function deviceOfKind(facts: DeviceFacts, kind: DeviceKind): BlockDevice {
+  const open: Opened = { ...facts, [KIND]: kind };
+  return new BlockDevice(open);
+}
+
+type Opened = OpenDevice & { [KIND]?: DeviceKind };
+
+// A file descriptor of the system, which any client's own engine can carry.
+function ofSystem(open: OpenDevice): DeviceKind {
+  const { syncFd: sync = syncFd, closeFd: close = closeFd } = open;
+  return {
+    makeEngine: null,
+    sectorsNow,
+    inspect: (fd) => inspect(fd).facts,
+    limits: () => limitsOf(open),
+    sync,
+    close,
+  };
 }
 
 export {
+  /** What a device can do; read when it is first asked for, and again after a refresh. */
+  abilitiesOf,
   /** Keeps a device's file descriptor open until as many `releaseDevice`. */
   holdDevice,
+  /** The kind of a device. */
+  kindOf,
   /** Notes that a device was written, so that it is synced when it is closed. */
   markWritten,
   /** Undoes one `holdDevice`; the last one closes the file descriptor of a closed device. */
@@ -221,16 +317,3 @@ export {
   /** Adds a listener, called just before a device's file descriptor is closed. Returns a function that removes it. */
   whenClosed,
 };
-
-// Deno checks its permissions and opens the file. EBUSY and EROFS get the same advice here as from openFd.
-function openByDeno(path: string, write: boolean, create: boolean): Deno.FsFile {
-  try {
-    return Deno.openSync(path, { read: true, write, create });
-  } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : "";
-    const flags = { write, direct: false, exclusive: false };
-    if (code === "EBUSY") throw openError(path, flags, EBUSY);
-    if (code === "EROFS") throw openError(path, flags, EROFS);
-    throw error;
-  }
-}

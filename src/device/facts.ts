@@ -7,6 +7,7 @@
 import { errno, libc } from "../../ffi/libc.ts";
 import { EINVAL, ENOSYS, SystemError } from "../../ffi/errno.ts";
 import { pageSize } from "../../ffi/memory.ts";
+import type { DeviceNumber } from "./sysfs.ts";
 import { statfs as STATFS, statx as STATX } from "../../ffi/layout.ts";
 import {
   AT_EMPTY_PATH,
@@ -25,7 +26,10 @@ import {
 /** Bytes of a sector: always 512, as in the kernel, whatever the device's blocks are. */
 export const SECTOR_SIZE = 512;
 
-/** Facts about an open device. */
+/**
+ * Facts about an open device. The size, the block sizes, the alignment and `readOnly` are those of its opening, or of the last
+ * {@linkcode BlockDevice.refresh}.
+ */
 export class DeviceFacts {
   /** The path it was opened by. */
   readonly path: string;
@@ -37,7 +41,7 @@ export class DeviceFacts {
   readonly writable: boolean;
   /** Whether I/O goes past the page cache (`O_DIRECT`). */
   readonly direct: boolean;
-  /** Size in whole sectors of 512 bytes when it was opened. */
+  /** Size in whole sectors of 512 bytes, when it was opened or refreshed. */
   readonly sectors: number;
   /** Bytes after the last whole sector, 0 to 511: a file's last, partial sector, which no region can name. */
   readonly tailBytes: number;
@@ -87,6 +91,28 @@ export interface Inspected {
   readonly facts: Omit<DeviceFacts, "path" | "fd" | "writable" | "direct">;
 }
 
+/** The facts that may change while a device is open. */
+export type ChangingFacts = Pick<
+  DeviceFacts,
+  "sectors" | "tailBytes" | "logicalBlockSize" | "physicalBlockSize" | "memoryAlignment" | "readOnly"
+>;
+
+/**
+ * Gives a device the facts that may change while it is open.
+ *
+ * @param device The device.
+ * @param facts What the kernel reports now.
+ */
+export function updateFacts(device: DeviceFacts, facts: ChangingFacts): void {
+  const target: { -readonly [Name in keyof ChangingFacts]: ChangingFacts[Name] } = device;
+  target.sectors = facts.sectors;
+  target.tailBytes = facts.tailBytes;
+  target.logicalBlockSize = facts.logicalBlockSize;
+  target.physicalBlockSize = facts.physicalBlockSize;
+  target.memoryAlignment = facts.memoryAlignment;
+  target.readOnly = facts.readOnly;
+}
+
 const EMPTY_PATH = new Uint8Array(1);
 
 /**
@@ -97,11 +123,7 @@ const EMPTY_PATH = new Uint8Array(1);
  * @throws {SystemError} When `statx` or an `ioctl` refuses.
  */
 export function inspect(fd: number): Inspected {
-  const stat = new DataView(new ArrayBuffer(STATX.size));
-  const mask = STATX_BASIC_STATS | STATX_DIOALIGN;
-  if (libc().statx(fd, EMPTY_PATH, AT_EMPTY_PATH, mask, new Uint8Array(stat.buffer)) !== 0) {
-    throw new SystemError("statx", errno(), `could not look at file descriptor ${fd}`);
-  }
+  const stat = statxOf(fd);
   const inode = Number(stat.getBigUint64(STATX.stx_ino, true));
   const fileSystem = makedev(
     stat.getUint32(STATX.stx_dev_major, true),
@@ -110,6 +132,27 @@ export function inspect(fd: number): Inspected {
   const type = stat.getUint16(STATX.stx_mode, true) & S_IFMT;
   if (type === S_IFBLK) return { kind: "block", fileSystem, inode, facts: blockFacts(fd, stat) };
   return { kind: type === S_IFREG ? "regular" : "other", fileSystem, inode, facts: fileFacts(fd, stat) };
+}
+
+/**
+ * The number of the block device behind a file descriptor. It stays the device's own when its path names another device later.
+ *
+ * @param fd A file descriptor of a block device.
+ * @returns The number.
+ * @throws {SystemError} When `statx` refuses.
+ */
+export function deviceNumberOf(fd: number): DeviceNumber {
+  const stat = statxOf(fd);
+  return `${stat.getUint32(STATX.stx_rdev_major, true)}:${stat.getUint32(STATX.stx_rdev_minor, true)}`;
+}
+
+function statxOf(fd: number): DataView {
+  const stat = new DataView(new ArrayBuffer(STATX.size));
+  const mask = STATX_BASIC_STATS | STATX_DIOALIGN;
+  if (libc().statx(fd, EMPTY_PATH, AT_EMPTY_PATH, mask, new Uint8Array(stat.buffer)) !== 0) {
+    throw new SystemError("statx", errno(), `could not look at file descriptor ${fd}`);
+  }
+  return stat;
 }
 
 function blockFacts(fd: number, stat: DataView): Inspected["facts"] {

@@ -1,72 +1,83 @@
 /**
- * Finds the holders of a block device that cannot be opened: mounts, and drivers of the kernel on top of it.
+ * Finds the holders of a block device that cannot be opened: mounts, swap, and drivers of the kernel on top of it.
  *
  * @module
  */
 
+import { isSwap, pointsOf, readUsage, type Usage } from "./mounts.ts";
+import {
+  type DeviceNumber,
+  diskOf,
+  folderOf,
+  linkedTo,
+  mayLook,
+  numberOfFolder,
+  numberOfNode,
+  partitionsOf,
+  pathOf,
+} from "./sysfs.ts";
+
+/** What is said where the program may not look. */
 const ANYTHING =
-  "it is mounted, held by device-mapper or md, used as swap, or open exclusively in another program";
+  "it is mounted, held by device-mapper or md, used as swap, or open exclusively in another program " +
+  "(with --allow-all, this error names which)";
+
+/** What is said when the device has no holder that the kernel names. */
+const NOTHING_ELSE =
+  "it is open exclusively in another program, or already in this one, or mounted in another mount namespace";
+
+/** Devices on top of each other, in one message. */
+const MOST_LEVELS = 8;
 
 /**
- * Describes what holds a block device, from `/proc/self/mountinfo` and sysfs. Both need `--allow-all`.
+ * Describes what holds a block device against an exclusive open, from `/proc/self/mountinfo`, `/proc/swaps` and sysfs.
  *
  * @param path The device's path.
- * @returns A clause for a message: the mount point, the devices on top of it, or the possible holders when none is found.
+ * @returns A clause for a message. It names each holder where the program may look (`--allow-all`), and else the possible ones.
  */
 export function holder(path: string): string {
+  if (!mayLook()) return ANYTHING;
   try {
-    const number = deviceNumber(path);
-    const parts = new Map([[number, path], ...partitions(number)]);
-    const mount = mountPoint(parts);
-    if (mount !== null) return mount;
-    for (const [part, name] of parts) {
-      const holders = [...Deno.readDirSync(`/sys/dev/block/${part}/holders`)].map(({ name }) => name);
-      if (holders.length > 0) {
-        return `${holders.join(" and ")} ${holders.length > 1 ? "hold" : "holds"} ${name}`;
-      }
-    }
+    const number = numberOfNode(path);
+    return (number === null ? null : holdersOf(number, path)) ?? NOTHING_ELSE;
   } catch {
-    // A file that is missing, or may not be read, names no holder.
+    return ANYTHING;
   }
-  return ANYTHING;
 }
 
-// "MAJOR:MINOR", as mountinfo and sysfs have it (gnu_dev_major and gnu_dev_minor of sys/sysmacros.h).
-function deviceNumber(path: string): string {
-  const { rdev } = Deno.statSync(path);
-  const number = rdev ?? 0;
-  const major = Math.floor(number / 2 ** 8) % 2 ** 12;
-  const minor = number % 2 ** 8 + Math.floor(number / 2 ** 20) * 2 ** 8;
-  return `${major}:${minor}`;
+/**
+ * The holders of a block device, and of those devices that are held with it: the partitions of a disk, the disk of a partition.
+ *
+ * @param number The device's number.
+ * @param path The path that the caller knows the device by.
+ * @returns A clause that names each of them; `null` when the kernel names none.
+ * @throws {Deno.errors.NotCapable} Without `--allow-all`.
+ */
+export function holdersOf(number: DeviceNumber, path: string): string | null {
+  const folder = folderOf(number);
+  if (folder === null) return null;
+  const usage = readUsage();
+  const disk = diskOf(folder);
+  const others = disk === folder ? partitionsOf(folder) : [disk];
+  const clauses = [folder, ...others].flatMap((one) => {
+    const use = useOf(one, usage);
+    return use === null ? [] : `${one === folder ? path : pathOf(one)} ${use}`;
+  });
+  return clauses.length === 0 ? null : clauses.join("; ");
 }
 
-// The partitions of a disk, by number. A holder of a partition holds the disk too.
-function partitions(number: string): [string, string][] {
-  const folder = `/sys/dev/block/${number}`;
-  const found: [string, string][] = [];
-  for (const { name, isDirectory } of Deno.readDirSync(folder)) {
-    if (
-      !isDirectory || ![...Deno.readDirSync(`${folder}/${name}`)].some(({ name }) => name === "partition")
-    ) continue;
-    found.push([Deno.readTextFileSync(`${folder}/${name}/dev`).trim(), `/dev/${name}`]);
+// "is mounted at /a", "is used as swap", "is held by /dev/md0, which is mounted at /a".
+function useOf(folder: string, usage: Usage, levels = MOST_LEVELS): string | null {
+  const number = numberOfFolder(folder);
+  if (number === null || levels === 0) return null;
+  const [point, ...more] = pointsOf(number, usage);
+  if (point !== undefined) {
+    return `is mounted at ${point}` + (more.length === 0 ? "" : ` and at ${more.length} more`);
   }
-  return found;
-}
-
-// A line of mountinfo (proc(5)): ID, parent, MAJOR:MINOR, root, mount point, options, fields up to "-", type, source, options. Btrfs
-// has its own number there, so only the source names the device.
-function mountPoint(parts: ReadonlyMap<string, string>): string | null {
-  for (const line of Deno.readTextFileSync("/proc/self/mountinfo").split("\n")) {
-    const [, , number = "", , point = "", ...rest] = line.split(" ");
-    const source = unescape(rest[rest.indexOf("-") + 2] ?? "");
-    for (const [part, name] of parts) {
-      if (part === number || source === name) return `${name} is mounted at ${unescape(point)}`;
-    }
-  }
-  return null;
-}
-
-// mountinfo writes space, tab, newline and backslash as octal escapes.
-function unescape(text: string): string {
-  return text.replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(parseInt(octal, 8)));
+  if (isSwap(number, usage)) return "is used as swap";
+  const holders = linkedTo(folder, "holders").map((one) => {
+    const use = useOf(one, usage, levels - 1);
+    return use === null ? pathOf(one) : `${pathOf(one)}, which ${use}`;
+  });
+  return holders.length === 0 ? null : `is held by ${holders.join(", and by ")}`;
 }

@@ -1,74 +1,81 @@
 /**
- * Opens and closes files past Deno, which has no `O_DIRECT` and does not give out the file descriptor.
+ * Opens a device by its path.
  *
  * @module
  */
 
-import { errno, libc } from "../../ffi/libc.ts";
-import { EBUSY, EINVAL, EMFILE, ENFILE, EROFS, SystemError } from "../../ffi/errno.ts";
-import { O_CLOEXEC, O_DIRECT, O_EXCL, O_RDONLY, O_RDWR } from "../../ffi/uapi.ts";
-import { holder } from "./holder.ts";
+import { libc } from "../../ffi/libc.ts";
+import { EBUSY, EROFS } from "../../ffi/errno.ts";
+import { describe } from "../check.ts";
+import { type DeviceFacts, inspect, SECTOR_SIZE } from "./facts.ts";
+import { closeFd, openError, openFd } from "./fd.ts";
+import { assertKind, exists, pathName } from "./path.ts";
 
-/** The flags of `open(2)` that a device may need. */
-export interface OpenFlags {
-  /** `O_RDWR`, not `O_RDONLY`. */
-  readonly write: boolean;
-  /** `O_DIRECT`. */
-  readonly direct: boolean;
-  /** `O_EXCL`, which refuses a block device that is in use. */
-  readonly exclusive: boolean;
+/** How to open a {@linkcode BlockDevice}. */
+export interface OpenOptions {
+  /** Whether it will be written. Needs `--allow-write`. Default: `false`, read only. */
+  write?: boolean;
+  /** Whether I/O goes past the page cache (`O_DIRECT`). Default: `false`. */
+  direct?: boolean;
+  /**
+   * Makes a regular file of this many bytes (a multiple of 512) when there is none, and makes a shorter one that long;
+   * a longer one stays as it is. Needs `write`.
+   */
+  create?: number;
+  /**
+   * Refuses a block device that is mounted or otherwise held, and keeps it from being mounted or held while it is open (`O_EXCL`). It has
+   * no effect on a regular file. Default: as `write`.
+   */
+  exclusive?: boolean;
 }
 
 /**
- * Opens a file. The caller must have checked Deno's permissions.
+ * Opens a block device or a regular file.
  *
- * @param path Its path.
- * @param flags The flags of the open.
- * @returns The file descriptor.
- * @throws {SystemError} The error of `open(2)`, with advice.
+ * @param path Its path, or a `file:` URL.
+ * @param options How to open it.
+ * @returns The facts about it, with a file descriptor that the caller closes.
+ * @throws As {@linkcode BlockDevice.open}.
  */
-export function openFd(path: string, flags: OpenFlags): number {
-  const { write, direct, exclusive } = flags;
-  const bits = O_CLOEXEC | (write ? O_RDWR : O_RDONLY) | (direct ? O_DIRECT : 0) | (exclusive ? O_EXCL : 0);
-  const fd = libc().open(new TextEncoder().encode(`${path}\0`), bits);
-  if (fd >= 0) return fd;
-  throw openError(path, flags, errno());
-}
-
-/**
- * The error of an open that was refused.
- *
- * @param path The file's path.
- * @param flags The flags of the open.
- * @param code The error number that `open(2)` gave.
- * @returns The error, with the advice that belongs to its number.
- */
-export function openError(path: string, flags: OpenFlags, code: number): SystemError {
-  const what = advice(path, flags, code);
-  return new SystemError("open", code, `could not open ${path}${what === "" ? "" : `: ${what}`}`);
-}
-
-function advice(path: string, { direct, exclusive }: OpenFlags, code: number): string {
-  switch (code) {
-    case EBUSY:
-      return holder(path) + (exclusive ? "; exclusive: false opens it all the same" : "");
-    case EROFS:
-      return "it refuses writes, or its file system is mounted read-only; open it without write: true";
-    case EINVAL:
-      return direct ? "its file system does no direct I/O; open it without direct: true" : "";
-    case EMFILE:
-    case ENFILE:
-      return "no file descriptor is left; see `ulimit -n`";
-    default:
-      return "";
+export function openDevice(path: string | URL, options: OpenOptions): DeviceFacts {
+  const { write = false, direct = false, create, exclusive = write } = options;
+  if (!write && create !== undefined) throw new TypeError("options.create needs write: true");
+  if (create !== undefined && !(Number.isSafeInteger(create) && create > 0 && create % SECTOR_SIZE === 0)) {
+    throw new RangeError(
+      `options.create is ${describe(create)}; it must be a positive multiple of ${SECTOR_SIZE} bytes`,
+    );
+  }
+  libc(); // throws on an unsupported system, or without --allow-ffi, before a file is made
+  const name = pathName(path);
+  if (create === undefined || exists(name)) assertKind(name);
+  // Deno opens it first, which checks the permissions. Then it is opened with flags that Deno lacks, and must be the same file.
+  using file = openByDeno(name, write, create !== undefined);
+  const { dev, ino, isFile, size } = file.statSync();
+  if (create !== undefined && isFile && size < create) file.truncateSync(create);
+  const flags = { write, direct, exclusive: exclusive && !isFile };
+  const fd = openFd(name, flags);
+  try {
+    const { kind, fileSystem, inode, facts } = inspect(fd);
+    if (kind === "other" || fileSystem !== dev || inode !== ino) {
+      throw new TypeError(`${name} was replaced while it was opened`);
+    }
+    if (write && facts.readOnly) throw openError(name, flags, EROFS);
+    return { ...facts, path: name, fd, writable: write, direct };
+  } catch (error) {
+    closeFd(fd);
+    throw error;
   }
 }
 
-/**
- * Closes a file descriptor.
- *
- * @param fd The file descriptor.
- */
-export function closeFd(fd: number): void {
-  libc().close(fd);
+// Deno checks its permissions and opens the file. EBUSY and EROFS get the same advice here as from openFd.
+function openByDeno(path: string, write: boolean, create: boolean): Deno.FsFile {
+  try {
+    return Deno.openSync(path, { read: true, write, create });
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : "";
+    const flags = { write, direct: false, exclusive: false };
+    if (code === "EBUSY") throw openError(path, flags, EBUSY);
+    if (code === "EROFS") throw openError(path, flags, EROFS);
+    throw error;
+  }
 }

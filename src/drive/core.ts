@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Engine } from "../engine/engine.ts";
+import type { Engines } from "../engine/engines.ts";
 import { PagePool } from "../pool/page_pool.ts";
 import { Intake } from "../request/intake.ts";
 import { Scheduler } from "../schedule/scheduler.ts";
@@ -26,18 +26,18 @@ export class Core {
   readonly #answers = new Answers();
 
   /**
-   * @param engine What carries the I/O.
+   * @param engines What carries the I/O.
    * @param queueDepth SQEs that one device may have in flight.
    * @param poll Whether to poll for completions.
    */
-  constructor(engine: Engine, queueDepth: number, poll: boolean) {
+  constructor(engines: Engines, queueDepth: number, poll: boolean) {
     const answers = this.#answers;
-    const pool = this.pool = new PagePool(engine);
-    const scheduler = this.scheduler = new Scheduler(engine, queueDepth);
+    const pool = this.pool = new PagePool(engines);
+    const scheduler = this.scheduler = new Scheduler(engines, queueDepth);
     const intake = this.intake = new Intake(scheduler, pool);
     const settler = new Settler(scheduler, pool, intake, answers);
-    const ending = this.ending = new Ending(engine, scheduler, pool, intake, answers);
-    this.driver = new Driver({ engine, scheduler, intake, settler, answers, ending }, poll);
+    const ending = this.ending = new Ending(engines, scheduler, pool, intake, answers);
+    this.driver = new Driver({ engines, scheduler, intake, settler, answers, ending }, poll);
     this.deadlines = new Deadlines(this.driver, scheduler, settler, answers);
   }
 

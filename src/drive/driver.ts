@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Engine } from "../engine/engine.ts";
+import type { Engines } from "../engine/engines.ts";
 import type { Request } from "../request/request.ts";
 import { DmioFault } from "../fault.ts";
 import { whenUnloaded } from "../unload.ts";
@@ -39,7 +39,7 @@ const ASLEEP = 4;
 
 /** What a driver drives. */
 export interface DriverParts {
-  readonly engine: Engine;
+  readonly engines: Engines;
   readonly scheduler: Scheduler;
   readonly intake: Intake;
   readonly settler: Settler;
@@ -54,7 +54,7 @@ export class Driver {
   /** How often it went to sleep. */
   waits = 0;
 
-  readonly #engine: Engine;
+  readonly #engines: Engines;
   readonly #scheduler: Scheduler;
   readonly #intake: Intake;
   readonly #settler: Settler;
@@ -82,7 +82,7 @@ export class Driver {
    * @param poll Whether to poll for completions.
    */
   constructor(parts: DriverParts, poll: boolean) {
-    this.#engine = parts.engine;
+    this.#engines = parts.engines;
     this.#scheduler = parts.scheduler;
     this.#intake = parts.intake;
     this.#settler = parts.settler;
@@ -185,7 +185,7 @@ export class Driver {
   #stop(): void {
     this.#stopped = true;
     this.#forgetUnload();
-    if (this.#armed) this.#engine.wake();
+    if (this.#armed) this.#engines.wake();
     clearImmediate(this.#immediate);
     clearTimeout(this.#backOffTimer);
   }
@@ -233,12 +233,12 @@ export class Driver {
       if (reaped > 0 || settled > 0) continue;
       if (!this.#scheduler.busy) throw new DmioFault("a request waits, and nothing is in flight");
       if (spins && performance.now() - began < SPIN_LIMIT) {
-        this.#engine.relax();
+        this.#engines.relax();
         continue;
       }
       this.waits++;
-      if (this.#engine.queued === 0) this.#engine.wait();
-      else this.#engine.wait(BACK_OFF * 1000);
+      if (this.#engines.queued === 0) this.#engines.wait();
+      else this.#engines.wait(BACK_OFF * 1000);
     }
     this.#spinOrSleep.took(spins, performance.now() - began);
   }
@@ -282,7 +282,7 @@ export class Driver {
       const step = began === 0 ? this.#polling.begin() : this.#polling.next(now - began);
       if (step === SLEEP) return this.#sleep();
       if (began === 0) began = now;
-      if (step === SPIN) this.#engine.relax();
+      if (step === SPIN) this.#engines.relax();
       else this.#nap();
     }
   }
@@ -310,12 +310,12 @@ export class Driver {
 
   #nap(): void {
     this.waits++;
-    this.#engine.wait(NAP_LIMIT);
+    this.#engines.wait(NAP_LIMIT);
   }
 
   #sleep(): void {
     this.#state = ASLEEP;
-    if (this.#engine.queued > 0) {
+    if (this.#engines.queued > 0) {
       // The kernel takes no SQEs now. Without one in flight nothing would ever wake us, so a timer does.
       clearTimeout(this.#backOffTimer);
       this.#backOffTimer = setTimeout(this.#wake, BACK_OFF);
@@ -324,7 +324,7 @@ export class Driver {
     if (this.#armed) return;
     this.#armed = true;
     this.waits++;
-    this.#engine.waitAsync().then(() => {
+    this.#engines.waitAsync().then(() => {
       this.#armed = false;
       this.#wake();
     });

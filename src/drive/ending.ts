@@ -4,8 +4,9 @@
  * @module
  */
 
-import type { Engine } from "../engine/engine.ts";
+import type { Engines } from "../engine/engines.ts";
 import { DmioFault } from "../fault.ts";
+import { noteOpen } from "../live.ts";
 import type { PagePool } from "../pool/page_pool.ts";
 import type { Intake } from "../request/intake.ts";
 import type { Request } from "../request/request.ts";
@@ -23,20 +24,27 @@ export class Ending {
   /** Resolves when everything is freed. */
   closing: PromiseWithResolvers<void> | null = null;
 
-  readonly #engine: Engine;
+  readonly #engines: Engines;
   readonly #scheduler: Scheduler;
   readonly #pool: PagePool;
   readonly #intake: Intake;
   readonly #answers: Answers;
+  readonly #noteClosed: () => void;
   #freed = false;
 
   /** Takes the parts that it closes or breaks. */
-  constructor(engine: Engine, scheduler: Scheduler, pool: PagePool, intake: Intake, answers: Answers) {
-    this.#engine = engine;
+  constructor(engines: Engines, scheduler: Scheduler, pool: PagePool, intake: Intake, answers: Answers) {
+    this.#engines = engines;
     this.#scheduler = scheduler;
     this.#pool = pool;
     this.#intake = intake;
     this.#answers = answers;
+    this.#noteClosed = noteOpen((where) => {
+      const { allocated } = pool;
+      const pages = `${allocated} ${allocated === 1 ? "page" : "pages"} of the client made at ${where}`;
+      const open = `the client made at ${where} is not closed`;
+      return allocated === 0 ? [open] : [open, `${pages} ${allocated === 1 ? "is" : "are"} not freed`];
+    });
   }
 
   /** Refuses new requests and allocations from here on. @returns Whether this is the first call. */
@@ -57,21 +65,23 @@ export class Ending {
   /** Frees everything before it returns, but for a thread that still waits for the ring. Nothing may be in flight. */
   free(): void {
     this.#freed = true;
+    this.#noteClosed();
     this.#scheduler.close();
     this.#pool.close();
     const { resolve, reject } = this.closing!;
-    this.#engine.close().then(resolve, reject);
+    this.#engines.close().then(resolve, reject);
   }
 
   /** Frees everything, whatever is in flight, and answers nobody. Pages that the kernel may still use stay mapped. */
   abandon(): void {
     if (this.#freed || this.fault !== null) return;
     this.#freed = true;
+    this.#noteClosed();
     this.fault = this.#intake.refusal = new DmioFault("the client was abandoned: its isolate has ended");
     this.#scheduler.close();
     if (this.#scheduler.inFlight === 0) this.#pool.close();
     else this.#pool.halt(this.fault);
-    void this.#engine.close();
+    void this.#engines.close();
   }
 
   /**
@@ -80,12 +90,13 @@ export class Ending {
    */
   breakDown(cause: unknown): void {
     if (this.fault !== null) return;
+    this.#noteClosed();
     const fault = this.fault = cause instanceof Error ? cause : new Error(`${cause}`);
     this.#intake.refusal = fault;
     this.#intake.served.length = 0;
     this.#scheduler.close();
     this.#pool.halt(fault);
-    void this.#engine.close();
+    void this.#engines.close();
     const { outstanding } = this.#intake;
     const unanswered = new Set([...this.#answers.takeAll(), ...outstanding]);
     for (const request of outstanding) {

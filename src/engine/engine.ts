@@ -9,6 +9,9 @@
 import type { EngineFeatures } from "./features.ts";
 import type { Sqe } from "./sqe.ts";
 
+/** The most iovecs that one SQE names (`UIO_MAXIOV` in linux/uio.h). */
+export const MAX_VECTORS = 1024;
+
 /** CQEs copied out of the ring by {@linkcode Engine.reap}: entry `i` of each array belongs together. */
 export interface Completions {
   /** The low 32 bits of `user_data`, as given to {@linkcode Engine.push}. */
@@ -36,6 +39,10 @@ export interface Engine {
   readonly completions: Completions;
   /** SQEs that are queued and that the kernel has not taken yet. */
   readonly queued: number;
+  /** SQEs that were submitted and not yet reaped. */
+  readonly inFlight: number;
+  /** Microseconds until it makes its next CQE by itself: 0 when one is there, `Infinity` when only the kernel knows or none is to come. */
+  readonly due: number;
   /** SQEs that can be queued before a `submit` is needed. */
   readonly room: number;
 

@@ -23,3 +23,14 @@ export interface EngineFeatures {
   /** `IORING_FEAT_EXT_ARG`: a wait can carry a timeout (Linux 5.11). */
   readonly extArg: boolean;
 }
+
+/** The features of a client without an engine of its own: none of its devices needs one yet. */
+export const NO_FEATURES: EngineFeatures = {
+  singleIssuer: false,
+  deferTaskrun: false,
+  coopTaskrun: false,
+  fixedBuffers: false,
+  fixedFiles: false,
+  plainOpcodes: false,
+  extArg: false,
+};

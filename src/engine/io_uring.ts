@@ -103,6 +103,14 @@ export class IoUring implements Engine {
     this.#held = held.move();
   }
 
+  /** Only the kernel knows when its next CQE comes. */
+  readonly due: number = Infinity;
+
+  /** SQEs that the kernel has taken, and whose CQEs were not reaped. */
+  get inFlight(): number {
+    return this.#inFlight + (this.#calls?.inFlight ?? 0);
+  }
+
   /** SQEs that the kernel has not taken yet. */
   get queued(): number {
     return this.#sq.queued;

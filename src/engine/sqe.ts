@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { Segments } from "../memory/segments.ts";
+
 /**
  * Stands for an `ioctl(2)` on a range of bytes, which io_uring has no opcode for: an engine makes the call off the event loop. `opFlags` is
  * the request (`BLKDISCARD`, `BLKZEROOUT`), `address` the first byte, `address3` the number of bytes.
@@ -40,6 +42,13 @@ export class Sqe {
   opFlags = 0;
   /** The place in the table of fixed buffers that holds the memory, for the `_FIXED` opcodes; otherwise 0; 16 bits. */
   bufferIndex = 0;
+  /** The memory of a read or a write, for an engine that goes by no addresses. */
+  segments: Segments | null = null;
+  /** The segment that holds the first byte, and where in it that is. */
+  segment = 0;
+  segmentAt = 0;
+  /** Bytes that a read or a write moves. */
+  bytes = 0;
   /** The low half of `user_data`, which comes back in the CQE; 32 bits. */
   userData = 0;
   /** The high half of `user_data`; 32 bits. */

@@ -9,7 +9,7 @@ import { pageSize } from "../../ffi/memory.ts";
 import type { PagePool } from "../pool/page_pool.ts";
 import type { PageWaiter } from "../pool/page_queue.ts";
 import type { Io, RegionIo } from "../schedule/io.ts";
-import { MAX_VECTORS } from "../schedule/scheduler.ts";
+import { MAX_VECTORS } from "../engine/engine.ts";
 import { Segments } from "./segments.ts";
 
 /** The most pages of one window. */

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { mayCallC } from "../../ffi/library.ts";
 import { addressOf, pageSize } from "../../ffi/memory.ts";
 import { checkInteger, describe } from "../check.ts";
 import type { Arena, Segments } from "./segments.ts";
@@ -33,6 +34,12 @@ export interface BioVec {
 /** Memory for a request: one contiguous buffer, a page list with an offset in its first page, or bio vectors. */
 export type IoMemory = Uint8Array | { pageList: PageList; offset?: number } | { bvecs: readonly BioVec[] };
 
+/** The same bytes again and again, as far as a request needs them. */
+export class Repeated {
+  /** @param bytes The bytes; the library's own, so that no caller changes them. */
+  constructor(readonly bytes: Uint8Array<ArrayBuffer>) {}
+}
+
 /** Finds the arena of an `ArrayBuffer`; null when it has none. */
 export type FindArena = (buffer: ArrayBufferLike) => Arena | null;
 
@@ -49,11 +56,21 @@ const MAX_PAGES = 2 ** 20;
  * @throws {TypeError} When `memory`, or a page of it, is of no such type.
  * @throws {RangeError} For memory shorter than the longest region, an offset outside the first page, a bvec outside its page.
  */
-export function reduce(memory: IoMemory, need: number, segments: Segments, findArena: FindArena): void {
+export function reduce(
+  memory: IoMemory | Repeated,
+  need: number,
+  segments: Segments,
+  findArena: FindArena,
+): void {
   if (memory instanceof Uint8Array) {
     const length = byteLengthOf(memory);
     if (length < need) throw tooShort(length, need);
     if (need > 0) addRun(segments, memory, 0, need, findArena);
+  } else if (memory instanceof Repeated) {
+    const { bytes } = memory;
+    for (let left = need; left > 0; left -= bytes.length) {
+      segments.add(null, bytes, 0, Math.min(bytes.length, left));
+    }
   } else if (typeof memory === "object" && memory !== null && "pageList" in memory) {
     reducePageList(memory.pageList, memory.offset ?? 0, need, segments, findArena);
   } else if (typeof memory === "object" && memory !== null && "bvecs" in memory) {
@@ -156,10 +173,10 @@ const sharedArenas = new WeakMap<SharedArrayBuffer, Arena>();
  * `ArrayBuffer` has no arena: the caller can transfer it, and it may be collected while the kernel still writes there.
  *
  * @param buffer Any buffer.
- * @returns Its arena, or null when it is not shared.
+ * @returns Its arena, or null when it is not shared, or the program may not ask where it lies.
  */
 export function sharedArena(buffer: ArrayBufferLike): Arena | null {
-  if (!(buffer instanceof SharedArrayBuffer) || buffer.byteLength === 0) return null;
+  if (!(buffer instanceof SharedArrayBuffer) || buffer.byteLength === 0 || !mayCallC()) return null;
   let arena = sharedArenas.get(buffer);
   if (arena === undefined) {
     const bytes = new Uint8Array(buffer);

@@ -6,15 +6,18 @@
 
 import { EAGAIN, EBUSY, EINTR, EIO } from "../../ffi/errno.ts";
 import { isGone, SECTOR_SIZE } from "../device/device.ts";
-import type { Engine } from "../engine/engine.ts";
+import { type Engine, MAX_VECTORS } from "../engine/engine.ts";
 import type { Sqe } from "../engine/sqe.ts";
-import { AGAIN, DONE, FAILED, type Outcome, type Transfer } from "../schedule/io.ts";
+import { AGAIN, DONE, FAILED, type Outcome, type RegionIo, type Transfer } from "../schedule/io.ts";
 import { isMediumError, moved, nextLength, searchesOn } from "./locate.ts";
 
 /** Bytes of one SQE: long enough for full speed, short enough that regions share a device and a copy stays in the CPU's cache. */
 export const MOST_BYTES: number = 512 << 10;
 /** SQEs in a row that may complete without progress (`EAGAIN`, less than a block) before the transfer fails. */
 const RETRIES = 16;
+
+/** A run of at least this many bytes is worth an SQE of its own, with a fixed buffer. */
+const OWN_SQE = 64 << 10;
 
 /** The opcodes of one direction. */
 export interface Opcodes {
@@ -26,11 +29,43 @@ export interface Opcodes {
   readonly vectored: number;
 }
 
+/** The length of sectors in bytes. */
+export function inBytes(sectors: number): number {
+  return sectors * SECTOR_SIZE;
+}
+
+/**
+ * The bytes of a region that the next SQE carries: one long run of memory, or as many short ones as an iovec array holds.
+ *
+ * @param region The region.
+ * @param mostBytes The most bytes, unless a logical block is longer.
+ */
+export function nextRun(region: RegionIo, mostBytes: number = MOST_BYTES): number {
+  const { length } = region.io.segments;
+  const { direct, logicalBlockSize } = region.device;
+  // A direct device takes whole blocks, which may be longer than one SQE's most bytes: those of ZFS have up to 16 MiB.
+  const block = direct ? logicalBlockSize : 1;
+  const most = Math.min(region.end - region.issued, Math.max(mostBytes, block));
+  let total = length[region.segment]! - region.segmentAt;
+  if (total < most && total < Math.max(OWN_SQE, block)) {
+    for (let i = 1; i < MAX_VECTORS && total < most; i++) total += length[region.segment + i]!;
+  }
+  // A block that is longer than a page may not end where a run of pages does.
+  return total >= most ? most : total - total % block;
+}
+
 /** Fills the SQE of a transfer: one run of memory by its address, several as an array of iovecs. */
 export function prepData(opcodes: Opcodes, transfer: Transfer, sqe: Sqe, engine: Engine): void {
   const region = transfer.region!;
-  const { segments } = region.io;
+  const { segments, rwFlags, ioprio } = region.io;
   const { requested, segment, segmentAt, offset } = transfer;
+  sqe.opFlags = rwFlags;
+  sqe.ioprio = ioprio;
+  sqe.address3 = 0;
+  sqe.segments = segments;
+  sqe.segment = segment;
+  sqe.segmentAt = segmentAt;
+  sqe.bytes = requested;
   // A byte offset may pass 2^53, its two halves do not; a sector is a safe integer, so its low 32 bits survive the shift.
   const sector = region.sector + Math.floor(offset / SECTOR_SIZE);
   sqe.offsetLow = ((sector << 9) | (offset % SECTOR_SIZE)) >>> 0;

@@ -6,7 +6,7 @@
 
 import { IORING_OP_READ, IORING_OP_READ_FIXED, IORING_OP_READV } from "../../ffi/uapi.ts";
 import type { Operation } from "../schedule/io.ts";
-import { completeData, MOST_BYTES, prepData } from "./data.ts";
+import { completeData, inBytes, nextRun, prepData } from "./data.ts";
 
 const OPCODES = { fixed: IORING_OP_READ_FIXED, plain: IORING_OP_READ, vectored: IORING_OP_READV };
 
@@ -15,8 +15,13 @@ export const read: Operation = {
   name: "read",
   writes: false,
   mostRegions: 1,
-  mostBytes: MOST_BYTES,
   locates: true,
+  data: true,
+  wholeBlocks: false,
+  options: ["locate", "ioprio"],
+  span: inBytes,
+  refuses: null,
+  next: (region) => nextRun(region),
   prep: (transfer, sqe, engine) => prepData(OPCODES, transfer, sqe, engine),
   complete: completeData,
   // Bytes that were not read become zeros (zero_fill_bio in the kernel's dm-io), so that old bytes are not taken for data.

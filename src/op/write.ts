@@ -6,7 +6,7 @@
 
 import { IORING_OP_WRITE, IORING_OP_WRITE_FIXED, IORING_OP_WRITEV } from "../../ffi/uapi.ts";
 import { MAX_REGIONS, type Operation } from "../schedule/io.ts";
-import { completeData, MOST_BYTES, prepData } from "./data.ts";
+import { completeData, inBytes, nextRun, prepData } from "./data.ts";
 
 const OPCODES = { fixed: IORING_OP_WRITE_FIXED, plain: IORING_OP_WRITE, vectored: IORING_OP_WRITEV };
 
@@ -15,8 +15,13 @@ export const write: Operation = {
   name: "write",
   writes: true,
   mostRegions: MAX_REGIONS,
-  mostBytes: MOST_BYTES,
   locates: false,
+  data: true,
+  wholeBlocks: false,
+  options: ["locate", "ioprio", "preflush", "fua"],
+  span: inBytes,
+  refuses: null,
+  next: (region) => nextRun(region),
   prep: (transfer, sqe, engine) => prepData(OPCODES, transfer, sqe, engine),
   complete: completeData,
   giveUp() {},

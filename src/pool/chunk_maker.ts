@@ -5,7 +5,7 @@
  */
 
 import { ENOMEM, errnoName } from "../../ffi/errno.ts";
-import type { Engine } from "../engine/engine.ts";
+import type { Engines } from "../engine/engines.ts";
 import { FreePlaces } from "../engine/free_places.ts";
 import { memlockAdvice } from "../engine/setup.ts";
 import { Chunk } from "./chunk.ts";
@@ -15,13 +15,12 @@ export class ChunkMaker {
   /** Why the kernel refused to register pages as a fixed buffer; null when it never did. */
   refused: string | null = null;
 
-  readonly #engine: Engine;
-  readonly #places: FreePlaces;
+  readonly #engines: Engines;
+  #places: FreePlaces | null = null;
 
-  /** @param engine Registers the pages in its table of fixed buffers. */
-  constructor(engine: Engine) {
-    this.#engine = engine;
-    this.#places = new FreePlaces(engine.features.fixedBuffers ? engine.tableEntries : 0);
+  /** @param engines The client's own of them registers the pages in its table of fixed buffers, once it is made. */
+  constructor(engines: Engines) {
+    this.#engines = engines;
   }
 
   /**
@@ -31,7 +30,10 @@ export class ChunkMaker {
    * @throws {SystemError} When the system has no room for them.
    */
   make(pages: number): Chunk {
-    const chunk = new Chunk(this.#engine, pages);
+    const { main } = this.#engines;
+    const chunk = new Chunk(main, pages);
+    if (main === null) return chunk;
+    this.#places ??= new FreePlaces(main.features.fixedBuffers ? main.tableEntries : 0);
     const place = this.#places.take();
     const result = chunk.register(place);
     if (result < 0) {
@@ -45,6 +47,6 @@ export class ChunkMaker {
   unmake(chunk: Chunk): void {
     const { place } = chunk;
     chunk.dispose();
-    this.#places.give(place);
+    this.#places?.give(place);
   }
 }

@@ -10,7 +10,7 @@ import { ChunkMaker } from "./chunk_maker.ts";
 import { exhausted, noCount, type PoolState, tooFew } from "./refusals.ts";
 import { Reserve } from "./reserve.ts";
 import { type Run, runsOf } from "./runs.ts";
-import type { Engine } from "../engine/engine.ts";
+import type { Engines } from "../engine/engines.ts";
 import type { PageList } from "../memory/memory.ts";
 import type { Segments } from "../memory/segments.ts";
 import { PageQueue, type PageWaiter } from "./page_queue.ts";
@@ -41,9 +41,9 @@ export class PagePool implements Pool {
   // Pages whose buffer the program transferred away.
   #lostPages = 0;
 
-  /** @param engine Registers the pages in its table of fixed buffers. */
-  constructor(engine: Engine) {
-    this.#maker = new ChunkMaker(engine);
+  /** @param engines Register the pages as fixed buffers. */
+  constructor(engines: Engines) {
+    this.#maker = new ChunkMaker(engines);
     this.#reserve = new Reserve(this.#maker);
   }
 
@@ -58,6 +58,11 @@ export class PagePool implements Pool {
 
   get available(): number {
     return Math.max(0, this.#free - this.#owed);
+  }
+
+  /** How many pages the program has allocated and not freed. */
+  get allocated(): number {
+    return this.#chunks.reduce((sum, chunk) => sum + chunk.allocated, 0);
   }
 
   /** How many pages a copy may take: those of the reserve, and the pool's free pages unless a waiter is short of them. */

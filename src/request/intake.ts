@@ -6,10 +6,13 @@
 
 import { holdDevice, markWritten } from "../device/device.ts";
 import { Bounce } from "../memory/bounce.ts";
-import { type FindArena, type IoMemory, reduce, sharedArena } from "../memory/memory.ts";
+import { type FindArena, type IoMemory, reduce, type Repeated, sharedArena } from "../memory/memory.ts";
 import type { PagePool } from "../pool/page_pool.ts";
-import type { Operation } from "../schedule/io.ts";
+import type { Io, Operation } from "../schedule/io.ts";
 import type { Scheduler } from "../schedule/scheduler.ts";
+import { flush } from "../op/flush.ts";
+import { RWF_DSYNC } from "../../ffi/uapi.ts";
+import type { CheckedOptions } from "./options.ts";
 import { checkRegions, type IoRegion } from "./region.ts";
 import { type Request, SpareRequests } from "./request.ts";
 import { RequestSet } from "./request_set.ts";
@@ -50,8 +53,8 @@ export class Intake {
    *
    * @param op The operation.
    * @param regions The regions.
-   * @param memory The memory.
-   * @param locate Whether to search for bad blocks; by default as the operation does.
+   * @param memory The memory; null for an operation without data.
+   * @param options How it is carried out.
    * @param sync Whether the call blocks until it is done: only then is memory that V8 owns sure to outlive the I/O.
    * @returns The request, to be started.
    * @throws {TypeError | RangeError} For what the caller got wrong; nothing is held then.
@@ -59,8 +62,8 @@ export class Intake {
   accept(
     op: Operation,
     regions: readonly IoRegion[],
-    memory: IoMemory,
-    locate: boolean | undefined,
+    memory: IoMemory | Repeated | null,
+    options: CheckedOptions | undefined,
     sync: boolean,
   ): Request {
     this.#assertOpen();
@@ -68,15 +71,16 @@ export class Intake {
     const { io } = request;
     try {
       io.op = op;
-      io.locate = locate ?? op.locates;
+      io.locate = op.locates;
+      if (options !== undefined) takeOptions(io, options);
       io.segments = request.memory;
       request.sync = sync;
       const need = checkRegions(regions, op, io);
-      reduce(memory, need, request.memory, sync ? this.#stillMemory : this.#poolMemory);
+      if (op.data) reduce(memory!, need, request.memory, sync ? this.#stillMemory : this.#poolMemory);
       // Getters of the caller's objects may have closed the client or a device.
       this.#assertOpen();
       this.#findQueues(request);
-      if (needsBounce(request)) {
+      if (op.data && needsBounce(request)) {
         request.bounce = new Bounce(io, request.memory, need, this.#pool, this.served);
       }
       this.#pool.pin(request.memory);
@@ -90,6 +94,9 @@ export class Intake {
       holdDevice(region.device);
       if (op.writes) markWritten(region.device);
       region.holds = true;
+      if (op.refuses === null) continue;
+      const refusal = op.refuses(region);
+      if (refusal !== 0) region.refuse(refusal);
     }
     this.outstanding.add(request);
     this.requests++;
@@ -113,6 +120,15 @@ export class Intake {
       region.queue = this.#scheduler.queueOf(region.device, i);
     }
   }
+}
+
+function takeOptions(io: Io, { locate, ioprio, preflush, fua, unmap, fallback }: CheckedOptions): void {
+  if (locate !== undefined) io.locate = locate;
+  if (ioprio !== undefined) io.ioprio = ioprio;
+  if (preflush === true) io.preflush = flush;
+  if (fua === true) io.rwFlags = RWF_DSYNC;
+  if (unmap !== undefined) io.unmap = unmap;
+  if (fallback !== undefined) io.fallback = fallback;
 }
 
 // Whether memory is copied through the pool: it lies in no arena, or a direct device cannot use it where it lies.

@@ -57,19 +57,19 @@ export function checkRegions(
       throw new TypeError(`regions[${i}] is ${describe(region)}; it must be { bdev, sector, count }`);
     }
     const { bdev, sector, count } = region;
-    checkRegion(bdev, sector, count, i, op.writes);
+    checkRegion(bdev, sector, count, i, op);
     request.addRegion(bdev, sector, count);
     if (count > longest) longest = count;
   }
   return longest * SECTOR_SIZE;
 }
 
-function checkRegion(bdev: BlockDevice, sector: number, count: number, i: number, write: boolean): void {
+function checkRegion(bdev: BlockDevice, sector: number, count: number, i: number, op: Operation): void {
   if (!(bdev instanceof BlockDevice)) {
     throw new TypeError(`regions[${i}].bdev is ${describe(bdev)}; it must be a BlockDevice`);
   }
   if (bdev.closed) throw new TypeError(`regions[${i}].bdev is ${bdev.path}, which is closed`);
-  if (write && !bdev.writable) {
+  if (op.writes && !bdev.writable) {
     throw new TypeError(
       `regions[${i}].bdev is ${bdev.path}, which is open for reading only; open it with write: true`,
     );
@@ -85,10 +85,12 @@ function checkRegion(bdev: BlockDevice, sector: number, count: number, i: number
     );
   }
   const block = bdev.logicalBlockSize / SECTOR_SIZE;
-  if (bdev.direct && block > 1 && (sector % block !== 0 || count % block !== 0)) {
+  const whole = bdev.direct || op.wholeBlocks && bdev.isBlockDevice;
+  if (whole && block > 1 && (sector % block !== 0 || count % block !== 0)) {
+    const why = op.wholeBlocks ? `as a ${op.name} needs whole blocks` : "which is open for direct I/O";
     throw new RangeError(
       `regions[${i}]: sector ${sector} or count ${count} is no multiple of ${block} sectors, the logical block of ` +
-        `${bdev.path}, which is open for direct I/O`,
+        `${bdev.path}, ${why}`,
     );
   }
 }

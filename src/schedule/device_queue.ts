@@ -6,6 +6,7 @@
 
 import { pageSize } from "../../ffi/memory.ts";
 import type { BlockDevice } from "../device/device.ts";
+import type { Engine } from "../engine/engine.ts";
 
 /** An entry of a {@linkcode DeviceQueue}: a link of its list. */
 export interface Queued<Self> {
@@ -23,26 +24,29 @@ export class DeviceQueue<Region extends Queued<Region>> {
   place = -1;
   /** The first region with something left to issue. */
   head: Region | null = null;
-  /**
-   * Whether its SQEs may name registered buffers. The kernel checks a registered buffer page by page (`iov_iter_aligned_bvec`), so it
-   * refuses all direct I/O in blocks longer than a page. Memory named by its address is checked as a whole.
-   */
-  readonly takesFixed: boolean;
   #tail: Region | null = null;
 
   /**
    * @param device The device.
+   * @param engine The engine that carries its I/O.
    * @param fd Its file descriptor, or its place in the table of files.
    * @param flags `IOSQE_*` flags of its SQEs. With `IOSQE_FIXED_FILE`, `fd` is a place in the table.
    * @param forget Takes back the listener for the device's close.
    */
   constructor(
     readonly device: BlockDevice,
+    readonly engine: Engine,
     readonly fd: number,
     readonly flags: number,
     readonly forget: () => void,
-  ) {
-    this.takesFixed = !device.direct || device.logicalBlockSize <= pageSize();
+  ) {}
+
+  /**
+   * Whether its SQEs may name registered buffers. The kernel checks a registered buffer page by page (`iov_iter_aligned_bvec`), so it
+   * refuses all direct I/O in blocks longer than a page. Memory named by its address is checked as a whole.
+   */
+  get takesFixed(): boolean {
+    return !this.device.direct || this.device.logicalBlockSize <= pageSize();
   }
 
   /** Queues a region. */

@@ -28,14 +28,24 @@ export type Outcome = typeof DONE | typeof AGAIN | typeof FAILED;
 export interface Operation {
   /** For messages. */
   readonly name: string;
-  /** Whether data goes from memory to devices, which must be open for writing. */
+  /** Whether it changes devices, which must be open for writing. */
   readonly writes: boolean;
+  /** Whether it moves data between memory and devices. */
+  readonly data: boolean;
   /** The most regions that one request may name. */
   readonly mostRegions: number;
-  /** The most bytes that one SQE carries. A logical block that is longer goes whole all the same. */
-  readonly mostBytes: number;
   /** Whether a failed transfer is searched for its first bad block, when the request does not say. */
   readonly locates: boolean;
+  /** Whether regions begin and end on logical blocks also where a device is not open for direct I/O. */
+  readonly wholeBlocks: boolean;
+  /** The names of the options that it takes, beside `timeout` and `signal`. */
+  readonly options: readonly string[];
+  /** The length of a region in bytes. A flush, which moves none, takes one step. */
+  span(sectors: number): number;
+  /** The error number that a region gets without any I/O, as its device is known not to do this; 0 for none. Null: devices always try. */
+  readonly refuses: ((region: RegionIo) => number) | null;
+  /** The bytes of a region that its next SQE carries. */
+  next(region: RegionIo): number;
   /** Fills an SQE, but for its file and its user data, and sets `transfer.fixed`. */
   prep(transfer: Transfer, sqe: Sqe, engine: Engine): void;
   /** Takes in `cqe.res`: bytes transferred, or `-errno`. */
@@ -52,6 +62,8 @@ export class RegionIo {
   readonly index: number;
   /** The device; null between two requests. */
   device!: BlockDevice;
+  /** An operation that must be done before the first transfer of its own: the flush of a preflush. */
+  first: Operation | null = null;
   /** Where its I/O queues. */
   queue!: DeviceQueue<RegionIo>;
   /** Its first sector on the device. */
@@ -90,6 +102,18 @@ export class RegionIo {
     this.failedAt = at;
   }
 
+  /** Fails it without any I/O. */
+  refuse(errno: number): void {
+    this.fail(errno, 0);
+    this.stop();
+  }
+
+  /** Ends it where it is: no more of it is issued, in no later window either. */
+  stop(): void {
+    this.first = null;
+    this.end = this.bytes = this.issued;
+  }
+
   /** Sets the bytes to transfer next; the segments begin at the first of them. */
   frame(start: number, end: number): void {
     this.issued = Math.min(start, this.bytes);
@@ -107,6 +131,16 @@ export class Io {
   op!: Operation;
   /** Whether a failed transfer is searched for its first bad block. */
   locate = false;
+  /** The flush that goes before the transfers of each region; null for none. */
+  preflush: Operation | null = null;
+  /** `RWF_*` flags of reads and writes. */
+  rwFlags = 0;
+  /** The I/O priority of reads and writes; 0: the process's. */
+  ioprio = 0;
+  /** Whether written zeroes may give the space back. */
+  unmap = false;
+  /** Whether zeroes are written as data where a device cannot make them. */
+  fallback = true;
   /** The memory that SQEs name. */
   segments!: Segments;
   /** The regions; the first `count` are in use. */
@@ -129,7 +163,8 @@ export class Io {
     this.count++;
     region.device = device;
     region.sector = sector;
-    region.bytes = count * SECTOR_SIZE;
+    region.bytes = this.op.span(count);
+    region.first = this.preflush;
     region.errno = 0;
     region.failedAt = 0;
     region.gone = false;
@@ -152,6 +187,10 @@ export class Io {
     }
     this.count = 0;
     this.abandoned = false;
+    this.preflush = null;
+    this.rwFlags = this.ioprio = 0;
+    this.unmap = false;
+    this.fallback = true;
   }
 }
 
@@ -163,6 +202,8 @@ export class Transfer {
   generation = 0;
   /** Its region; null while the slot is free. */
   region: RegionIo | null = null;
+  /** What it does: the operation of its region, or the one that goes first. */
+  op!: Operation;
   /** The first byte that is not transferred yet. */
   offset = 0;
   /** Where it ends. */
@@ -174,6 +215,8 @@ export class Transfer {
   requested = 0;
   /** Whether the SQE in flight names a registered buffer. */
   fixed = false;
+  /** Which of its ways the operation took for the SQE in flight, when it has several; 0 before the first SQE. */
+  way = 0;
   /** The error number of its failure, once it failed. */
   errno = 0;
   /** SQEs in a row that completed without progress and without an error of the device. */
@@ -193,6 +236,7 @@ export class Transfer {
   start(region: RegionIo, length: number): void {
     this.generation = (this.generation + 1) >>> 0;
     this.region = region;
+    this.op = region.first ?? region.io.op;
     this.offset = region.issued;
     this.end = region.issued + length;
     this.segment = region.segment;
@@ -201,6 +245,7 @@ export class Transfer {
     this.retries = 0;
     this.alone = false;
     this.suspect = 0;
+    this.way = 0;
   }
 
   /** The logical block that I/O on its device moves whole, in bytes. */

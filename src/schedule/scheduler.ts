@@ -6,8 +6,9 @@
  */
 
 import { IOSQE_ASYNC, IOSQE_FIXED_FILE } from "../../ffi/uapi.ts";
-import { type BlockDevice, whenClosed } from "../device/device.ts";
-import type { Engine } from "../engine/engine.ts";
+import { type BlockDevice, kindOf, whenClosed } from "../device/device.ts";
+import { type Engine, MAX_VECTORS } from "../engine/engine.ts";
+import type { Engines } from "../engine/engines.ts";
 import { FreePlaces } from "../engine/free_places.ts";
 import { Sqe } from "../engine/sqe.ts";
 import { DmioFault } from "../fault.ts";
@@ -18,14 +19,10 @@ import { SlotTable } from "./slot_table.ts";
 
 /** Bytes that one device queue may issue in a row: SQEs of one device cost the kernel less together than one by one. */
 const TURN = 64 << 10;
-/** The most iovecs that one SQE names (`UIO_MAXIOV` in linux/uio.h). */
-export const MAX_VECTORS = 1024;
-/** A run of at least this many bytes is worth an SQE of its own, with a fixed buffer. */
-const OWN_SQE = 64 << 10;
 /** A list that a burst made longer than this is dropped when it is empty. */
 const MOST_KEPT = 1024;
 
-/** Schedules the SQEs of one engine. */
+/** Schedules the SQEs of one client. */
 export class Scheduler {
   /** Counts since it was made. */
   readonly counters: { -readonly [K in keyof SchedulerCounters]: SchedulerCounters[K] } = {
@@ -42,7 +39,7 @@ export class Scheduler {
   /** Regions queued since the last flush. */
   gathered = 0;
 
-  readonly #engine: Engine;
+  readonly #engines: Engines;
   readonly #queueDepth: number;
   readonly #sqe = new Sqe();
   readonly #slots: SlotTable;
@@ -50,7 +47,7 @@ export class Scheduler {
   readonly #queues = new Map<BlockDevice, DeviceQueue<RegionIo>>();
   // The queue that region i of the last request used: most requests name the same devices.
   readonly #recent: (DeviceQueue<RegionIo> | undefined)[] = [];
-  readonly #files: FreePlaces;
+  #files: FreePlaces | null = null;
   readonly #ready: DeviceQueue<RegionIo>[] = [];
   #turn = 0;
   // Regions that have ended and are not collected yet: entries from #collected on. The array keeps its length between two rounds.
@@ -59,19 +56,18 @@ export class Scheduler {
   #collected = 0;
 
   /**
-   * @param engine What to drive.
+   * @param engines What to drive.
    * @param queueDepth SQEs that one device may have in flight.
    */
-  constructor(engine: Engine, queueDepth: number) {
-    this.#engine = engine;
+  constructor(engines: Engines, queueDepth: number) {
+    this.#engines = engines;
     this.#queueDepth = queueDepth;
-    this.#slots = new SlotTable(engine.capacity);
-    this.#files = new FreePlaces(engine.features.fixedFiles ? engine.tableEntries : 0);
+    this.#slots = new SlotTable(engines.capacity);
   }
 
   /** Whether a region or a transfer waits for room or its share. */
   get waiting(): boolean {
-    return this.#ready.length > 0 || this.#again.length > 0 || this.#engine.queued > 0;
+    return this.#ready.length > 0 || this.#again.length > 0 || this.#engines.queued > 0;
   }
 
   /** Whether anything is in flight, waits to be, or has ended and is not collected. */
@@ -102,15 +98,13 @@ export class Scheduler {
     io.pending = io.count;
     for (let i = 0; i < io.count; i++) {
       const region = io.regions[i]!;
-      if (region.issued >= region.end) {
+      if (region.issued >= region.end && region.first === null) {
         this.#ended[this.#endedCount++] = region;
         continue;
       }
       this.counters.regions++;
       this.gathered++;
-      const { queue } = region;
-      queue.push(region);
-      if (queue.place < 0) queue.place = this.#ready.push(queue) - 1;
+      this.#enqueue(region);
     }
   }
 
@@ -121,16 +115,22 @@ export class Scheduler {
       const full = this.#fill();
       given = this.#submit() || given;
       // SQEs that the kernel did not take are submitted again after a reap.
-      if (!full || this.#engine.queued > 0) return given;
+      if (!full || this.#engines.queued > 0) return given;
     }
   }
 
   /** Takes in all CQEs of the ring. `collect` then gives the regions that they ended. @returns How many CQEs. */
   reap(): number {
-    const count = this.#engine.reap();
-    const { userData, generation, result } = this.#engine.completions;
-    for (let i = 0; i < count; i++) this.#complete(userData[i]!, generation[i]!, result[i]!);
-    return count;
+    const { all: engines } = this.#engines;
+    let all = 0;
+    for (let e = 0; e < engines.length; e++) {
+      const engine = engines[e]!;
+      const count = engine.reap();
+      const { userData, generation, result } = engine.completions;
+      for (let i = 0; i < count; i++) this.#complete(userData[i]!, generation[i]!, result[i]!);
+      all += count;
+    }
+    return all;
   }
 
   /** Gives the next region that has ended: its window is done, or it failed or was abandoned. Each is given once; null when none is left. */
@@ -149,6 +149,7 @@ export class Scheduler {
       const { queue } = region;
       if (!queue.remove(region)) continue;
       region.issued = region.end;
+      region.first = null;
       if (queue.head === null) this.#retire(queue);
       if (region.transfers === 0) this.#ended[this.#endedCount++] = region;
     }
@@ -163,7 +164,7 @@ export class Scheduler {
     return first;
   }
 
-  /** Drops the device queues, and regions that were not collected. The engine is closed next. */
+  /** Drops the device queues, and regions that were not collected. The engines are closed next. */
   close(): void {
     this.#ended = [];
     this.#collected = this.#endedCount = 0;
@@ -173,17 +174,18 @@ export class Scheduler {
   }
 
   #submit(): boolean {
-    const given = this.#engine.queued > 0;
+    const given = this.#engines.queued > 0;
     if (given) this.counters.submits++;
-    this.#engine.submit();
+    this.#engines.submit();
     return given;
   }
 
-  // Queues SQEs while the engine has room. Returns whether work is left, for which there is no room.
+  // Queues SQEs while their engines have room. Returns whether work is left, for which there is no room.
   #fill(): boolean {
     while (this.#again.length > 0) {
-      if (!this.#hasRoom()) return true;
-      const transfer = this.#again.shift()!;
+      const transfer = this.#again[0]!;
+      if (!hasRoom(transfer.region!.queue.engine)) return true;
+      this.#again.shift();
       if (transfer.region!.io.abandoned) this.#giveUp(transfer);
       else if (transfer.alone) this.#pushAlone(transfer);
       else this.#push(transfer);
@@ -193,7 +195,7 @@ export class Scheduler {
       const queue = this.#ready[this.#turn]!;
       passed++;
       for (let issued = 0; issued < TURN && queue.head !== null && this.#hasShare(queue);) {
-        if (!this.#hasRoom()) return true;
+        if (!hasRoom(queue.engine)) return true;
         passed = 0;
         issued += this.#issue(queue);
       }
@@ -210,10 +212,6 @@ export class Scheduler {
     return inFlight < this.#queueDepth && inFlight < this.#slots.free;
   }
 
-  #hasRoom(): boolean {
-    return this.#engine.room > 0 && this.#engine.vectorRoom >= MAX_VECTORS;
-  }
-
   #retire(queue: DeviceQueue<RegionIo>): void {
     const last = this.#ready.pop()!;
     if (last !== queue) {
@@ -227,52 +225,41 @@ export class Scheduler {
   #issue(queue: DeviceQueue<RegionIo>): number {
     const region = queue.head!;
     const transfer = this.#slots.take();
-    const length = this.#nextLength(region);
+    // A preflush is one transfer. The region comes back to its queue when that is done.
+    const length = region.first === null ? region.io.op.next(region) : 1;
     if (!(length > 0)) throw new DmioFault(`an SQE of ${length} bytes for ${queue.device.path}`);
     transfer.start(region, length);
     region.transfers++;
     queue.inFlight++;
     this.inFlight++;
     if (this.inFlight > this.counters.mostInFlight) this.counters.mostInFlight = this.inFlight;
-    region.issued += length;
-    region.io.segments.advance(region, length);
-    if (region.issued >= region.end) queue.shift();
+    if (region.first === null) {
+      region.issued += length;
+      region.io.segments.advance(region, length);
+      if (region.issued >= region.end) queue.shift();
+    } else {
+      queue.shift();
+    }
     this.#push(transfer);
     return length;
   }
 
-  // The bytes of a region that the next SQE carries: one long run of memory, or as many short ones as an iovec array holds.
-  #nextLength(region: RegionIo): number {
-    const { segments, op } = region.io;
-    const { length } = segments;
-    const { direct, logicalBlockSize } = region.device;
-    // A direct device takes whole blocks, which may be longer than an operation's most bytes: those of ZFS have up to 16 MiB.
-    const block = direct ? logicalBlockSize : 1;
-    const most = Math.min(region.end - region.issued, Math.max(op.mostBytes, block));
-    let total = length[region.segment]! - region.segmentAt;
-    if (total < most && total < Math.max(OWN_SQE, block)) {
-      for (let i = 1; i < MAX_VECTORS && total < most; i++) total += length[region.segment + i]!;
-    }
-    // A block that is longer than a page may not end where a run of pages does.
-    return total >= most ? most : total - total % block;
-  }
-
   #push(transfer: Transfer): void {
     const sqe = this.#sqe;
-    const { io, queue } = transfer.region!;
+    const { queue } = transfer.region!;
     sqe.fd = queue.fd;
     sqe.flags = queue.flags;
     sqe.userData = transfer.slot;
     sqe.generation = transfer.generation;
-    io.op.prep(transfer, sqe, this.#engine);
+    transfer.op.prep(transfer, sqe, queue.engine);
     this.counters.sqes++;
     if (transfer.fixed) this.counters.fixedSqes++;
-    this.#engine.push(sqe);
+    queue.engine.push(sqe);
   }
 
   // The kernel merges neighbours of one batch into one command, so this batch holds one SQE.
   #pushAlone(transfer: Transfer): void {
-    if (this.#engine.queued > 0) this.#submit();
+    if (this.#engines.queued > 0) this.#submit();
     this.#push(transfer);
     this.#submit();
   }
@@ -282,8 +269,9 @@ export class Scheduler {
     const region = transfer.region!;
     const { io } = region;
     if (result > 0) this.counters.bytes += result;
-    if (result >= 0 && result < transfer.requested) this.counters.shortTransfers++;
-    switch (io.op.complete(transfer, result)) {
+    const { op } = transfer;
+    if (op.data && result >= 0 && result < transfer.requested) this.counters.shortTransfers++;
+    switch (op.complete(transfer, result)) {
       case AGAIN:
         if (io.abandoned) this.#giveUp(transfer);
         else this.#again.push(transfer);
@@ -296,7 +284,7 @@ export class Scheduler {
   }
 
   #giveUp(transfer: Transfer): void {
-    transfer.region!.io.op.giveUp(transfer);
+    transfer.op.giveUp(transfer);
     this.#end(transfer);
   }
 
@@ -310,19 +298,45 @@ export class Scheduler {
     if (this.inFlight < 0 || queue.inFlight < 0 || region.transfers < 0) {
       throw new DmioFault(`more completions than SQEs for ${queue.device.path}`);
     }
+    if (region.first !== null) return this.#firstEnded(region);
     if (region.transfers === 0 && region.issued >= region.end) this.#ended[this.#endedCount++] = region;
   }
 
+  // The preflush of a region has ended: its own transfers follow, unless the preflush failed or the request was answered meanwhile.
+  #firstEnded(region: RegionIo): void {
+    region.first = null;
+    if (region.errno !== 0 || region.io.abandoned) region.stop();
+    if (region.issued >= region.end) this.#ended[this.#endedCount++] = region;
+    else this.#enqueue(region);
+  }
+
+  #enqueue(region: RegionIo): void {
+    const { queue } = region;
+    queue.push(region);
+    if (queue.place < 0) queue.place = this.#ready.push(queue) - 1;
+  }
+
   #makeQueue(device: BlockDevice): DeviceQueue<RegionIo> {
-    const place = this.#files.take();
-    const registered = place >= 0 && this.#engine.registerFile(place, device.fd) === 0;
+    const engine = this.#engines.of(kindOf(device).makeEngine);
+    // Only the client's own engine has a table of files.
+    const files = engine === this.#engines.main ? this.#filesOf(engine) : null;
+    const place = files?.take() ?? -1;
+    const registered = place >= 0 && engine.registerFile(place, device.fd) === 0;
     const forget = whenClosed(device, () => {
       this.#queues.delete(device);
       this.#recent.length = 0;
-      if (registered) this.#engine.registerFile(place, -1);
-      this.#files.give(place);
+      if (registered) engine.registerFile(place, -1);
+      files?.give(place);
     });
     const flags = (registered ? IOSQE_FIXED_FILE : 0) | (device.mayBlock ? IOSQE_ASYNC : 0);
-    return new DeviceQueue(device, registered ? place : device.fd, flags, forget);
+    return new DeviceQueue(device, engine, registered ? place : device.fd, flags, forget);
   }
+
+  #filesOf({ features, tableEntries }: Engine): FreePlaces {
+    return this.#files ??= new FreePlaces(features.fixedFiles ? tableEntries : 0);
+  }
+}
+
+function hasRoom(engine: Engine): boolean {
+  return engine.room > 0 && engine.vectorRoom >= MAX_VECTORS;
 }

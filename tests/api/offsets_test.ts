@@ -78,6 +78,8 @@ class Recorder implements Engine {
   readonly requested: { offset: bigint; length: number }[] = [];
   readonly capacity = 16;
   readonly tableEntries = 4;
+  readonly due = Infinity;
+  readonly inFlight = 0;
   readonly room = 16;
   readonly vectorRoom = 1024;
   readonly features: EngineFeatures;

@@ -1,7 +1,7 @@
 // Logical blocks longer than a page, and than a run of the pool's pages: ZFS says so of its files.
 
 import { assertEquals } from "@std/assert";
-import { closeFd, openFd } from "../../src/device/open.ts";
+import { closeFd, openFd } from "../../src/device/fd.ts";
 import { BlockDevice, IoClient } from "../../mod.ts";
 import { expectSame, pattern } from "../support/bytes.ts";
 import { Scratch } from "../support/scratch.ts";

@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertFalse, assertStringIncludes, assertThrows } from "@std/assert";
 import { BlockDevice, IoClient, SystemError } from "../../mod.ts";
-import { run, succeed } from "../support/commands.ts";
+import { succeed } from "../support/commands.ts";
 import { LoopDevice } from "../support/loop.ts";
 import { openFiles } from "../support/process_state.ts";
 import { Scratch } from "../support/scratch.ts";
@@ -107,7 +107,9 @@ Deno.test("a block device that is open for writing is not opened for writing aga
   const error = refusal(loop.path, { write: true });
   assertEquals(error.code, "EBUSY");
   for (const word of ["another program", "exclusive: false"]) assertStringIncludes(error.message, word);
-  assertFalse(error.message.includes("EINVAL"), error.message);
+  for (const word of ["EINVAL", "mounted at", "swap"]) {
+    assertFalse(error.message.includes(word), error.message);
+  }
   // An open that holds nothing is not refused.
   await using shared = BlockDevice.open(loop.path, { write: true, exclusive: false });
   await using reader = BlockDevice.open(loop.path);
@@ -125,46 +127,6 @@ Deno.test("exclusive holds a block device that is open for reading alone, too", 
     assertEquals(refusal(loop.path, { write: true }).code, "EBUSY");
   }
   await using _writer = BlockDevice.open(loop.path, { write: true });
-});
-
-Deno.test("a mounted device is refused for writing, and the error names the mount point", async () => {
-  await using scratch = await Scratch.create();
-  await using loop = await LoopDevice.create({ bytes: 16 << 20 });
-  await succeed("mkfs.ext4", "-q", "-F", loop.path);
-  const folder = scratch.join("a mount");
-  Deno.mkdirSync(folder);
-  await succeed("mount", "-o", "ro", loop.path, folder);
-  try {
-    const error = refusal(loop.path, { write: true, direct: true });
-    assertEquals(error.code, "EBUSY");
-    for (const word of [`mounted at ${folder}`, "exclusive: false"]) {
-      assertStringIncludes(error.message, word);
-    }
-    assertFalse(error.message.includes("direct I/O"), error.message);
-    await using shared = BlockDevice.open(loop.path, { write: true, exclusive: false });
-    assert(shared.writable);
-  } finally {
-    await succeed("umount", folder);
-  }
-});
-
-Deno.test("a disk whose partition is mounted is refused for writing, and the error names both", async () => {
-  await using scratch = await Scratch.create();
-  await using loop = await LoopDevice.create({ bytes: 32 << 20 });
-  // addpart(8) tells the kernel of a partition that no table names.
-  await succeed("addpart", loop.path, "1", "2048", `${(24 << 20) / 512}`);
-  const part = `${loop.path}p1`;
-  const folder = scratch.join("mount");
-  Deno.mkdirSync(folder);
-  try {
-    await succeed("mkfs.ext4", "-q", "-F", part);
-    await succeed("mount", part, folder);
-    const error = refusal(loop.path, { write: true });
-    assertStringIncludes(error.message, `${part} is mounted at ${folder}`);
-  } finally {
-    await run(["umount", folder]);
-    await succeed("delpart", loop.path, "1");
-  }
 });
 
 Deno.test("a regular file is opened for writing any number of times", async () => {

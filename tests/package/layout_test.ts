@@ -19,6 +19,8 @@ const LIBC_HEADERS = [
   "stddef.h",
   "stdio.h",
   "unistd.h",
+  "linux/capability.h",
+  "linux/falloc.h",
   "linux/fs.h",
   "linux/futex.h",
   "linux/magic.h",
@@ -183,6 +185,9 @@ Deno.test("every C function has the parameters and result that ffi/ declares", a
   const source = [
     "#define _GNU_SOURCE",
     ...LIBURING.map((name) => `#include <${name}>`),
+    // The C library has it, and leaves its declaration to libcap.
+    "#include <linux/capability.h>",
+    "extern int capget(cap_user_header_t header, cap_user_data_t data);",
     "#define IS_POINTER(type) (__builtin_classify_type((type)0) == 5)",
     ...functions.flatMap(proof),
     "",

@@ -21,6 +21,8 @@ export interface LoopOptions {
   readonly directIo?: boolean;
   /** Whether the device refuses writes (false). */
   readonly readOnly?: boolean;
+  /** Whether the kernel reads its partition table (false). */
+  readonly partitions?: boolean;
   /** Where the backing file is made, or one that exists and is used as it is; without it, a folder of its own. */
   readonly in?: string;
 }
@@ -191,9 +193,10 @@ export async function sectorSizeLack(sectorSize: number): Promise<string | null>
 }
 
 async function attach(backing: string, options: LoopOptions): Promise<string> {
-  const { sectorSize = 512, directIo = true, readOnly = false } = options;
+  const { sectorSize = 512, directIo = true, readOnly = false, partitions = false } = options;
   const command = ["losetup", "-f", "--show", `--sector-size=${sectorSize}`];
-  command.push(`--direct-io=${directIo ? "on" : "off"}`, ...(readOnly ? ["-r"] : []), backing);
+  command.push(`--direct-io=${directIo ? "on" : "off"}`, ...(readOnly ? ["-r"] : []));
+  command.push(...(partitions ? ["--partscan"] : []), backing);
   for (let attempt = 1;; attempt++) {
     const { code, stdout, stderr } = await run(command);
     if (code === 0) return stdout.trim();

@@ -9,6 +9,7 @@ import type { Completions, Engine } from "../../src/engine/engine.ts";
 import type { EngineFeatures } from "../../src/engine/features.ts";
 import { Sqe } from "../../src/engine/sqe.ts";
 import { type Arena, Segments } from "../../src/memory/segments.ts";
+import { nextRun } from "../../src/op/data.ts";
 import { AGAIN, DONE, FAILED, Io, type Operation, type Transfer } from "../../src/schedule/io.ts";
 
 /** A device that no file is behind. */
@@ -48,13 +49,20 @@ export function segmentsOf(...lengths: number[]): Segments {
 }
 
 /** An operation that takes every CQE at its word: 0 is to be tried again, an error ends it, all else is whole. */
-export function plainOperation(parts: Partial<Operation> = {}): Operation {
+export function plainOperation(
+  { mostBytes = 2 ** 20, ...parts }: Partial<Operation> & { mostBytes?: number } = {},
+): Operation {
   return {
     name: "test",
     writes: false,
+    data: true,
     mostRegions: 64,
-    mostBytes: 2 ** 20,
     locates: false,
+    wholeBlocks: false,
+    options: [],
+    span: (sectors) => sectors * 512,
+    refuses: null,
+    next: (region) => nextRun(region, mostBytes),
     prep: (transfer, sqe) => {
       sqe.length = transfer.requested;
     },
@@ -99,7 +107,9 @@ export class RecordingEngine implements Engine {
   readonly vectors: [number, number][] = [];
   /** Files by their place in the table; -1 where one was taken out. */
   readonly files: number[] = [];
+  readonly due = Infinity;
   readonly vectorRoom = 1024;
+  readonly inFlight = 0;
   /** How many SQEs can be queued. */
   entries = 256;
   /** How many SQEs one submit takes. */

@@ -34,7 +34,7 @@ function transferOf(
 }
 
 function queueOf(transfer: Transfer, takesFixed = true): void {
-  const queue = new DeviceQueue<RegionIo>(deviceOf(), 7, 0, () => {});
+  const queue = new DeviceQueue<RegionIo>(deviceOf(), new RecordingEngine(), 7, 0, () => {});
   transfer.region!.queue = Object.defineProperty(queue, "takesFixed", { value: takesFixed });
 }
 

@@ -3,7 +3,7 @@
 import { assert, assertEquals, assertFalse } from "@std/assert";
 import fc from "fast-check";
 import { DeviceQueue, type Queued } from "../../../src/schedule/device_queue.ts";
-import { deviceOf } from "../parts.ts";
+import { deviceOf, RecordingEngine } from "../parts.ts";
 
 class Link implements Queued<Link> {
   next: Link | null = null;
@@ -11,7 +11,7 @@ class Link implements Queued<Link> {
 }
 
 function queueOf(names: string): { queue: DeviceQueue<Link>; links: Link[] } {
-  const queue = new DeviceQueue<Link>(deviceOf(), 7, 0, () => {});
+  const queue = new DeviceQueue<Link>(deviceOf(), new RecordingEngine(), 7, 0, () => {});
   const links = [...names].map((name) => new Link(name));
   for (const link of links) queue.push(link);
   return { queue, links };

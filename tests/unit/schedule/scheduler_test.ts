@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertFalse, assertStrictEquals, assertThrows } from "@std/assert";
 import { EIO } from "../../../ffi/errno.ts";
 import type { BlockDevice } from "../../../src/device/device.ts";
+import { Engines } from "../../../src/engine/engines.ts";
 import { DmioFault } from "../../../src/fault.ts";
 import type { Segments } from "../../../src/memory/segments.ts";
 import { AGAIN, type Io, type Operation, type RegionIo } from "../../../src/schedule/io.ts";
@@ -15,7 +16,7 @@ class Bed {
 
   constructor({ capacity = 64, queueDepth = 64 } = {}) {
     this.engine = new RecordingEngine({ capacity });
-    this.scheduler = new Scheduler(this.engine, queueDepth);
+    this.scheduler = new Scheduler(new Engines(this.engine, capacity), queueDepth);
   }
 
   /** Queues a request for the first sectors of each device. */

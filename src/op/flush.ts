@@ -1,0 +1,34 @@
+/**
+ * Flush: all that was written before is on the medium (`REQ_OP_FLUSH`).
+ *
+ * @module
+ */
+
+import { IORING_FSYNC_DATASYNC, IORING_OP_FSYNC } from "../../ffi/uapi.ts";
+import { DONE, MAX_REGIONS, type Operation } from "../schedule/io.ts";
+import { clear, failed } from "./range.ts";
+
+/**
+ * Flushes the device of each region (`fdatasync(2)`): the device's cache, and before it the dirty pages of the page cache. It is never tried
+ * twice, as the kernel reports a page that could not be written once: a second flush would succeed and mean nothing.
+ */
+export const flush: Operation = {
+  name: "flush",
+  writes: false,
+  data: false,
+  mostRegions: MAX_REGIONS,
+  locates: false,
+  wholeBlocks: false,
+  options: [],
+  span: () => 1,
+  refuses: null,
+  next: () => 1,
+  prep(transfer, sqe) {
+    clear(sqe);
+    sqe.opcode = IORING_OP_FSYNC;
+    sqe.opFlags = IORING_FSYNC_DATASYNC;
+    transfer.fixed = false;
+  },
+  complete: (transfer, result) => result >= 0 ? DONE : failed(transfer, -result),
+  giveUp() {},
+};
