@@ -31,6 +31,26 @@ const symbols = {
     ],
     result: "i32",
   },
+  mprotect: {
+    parameters: [
+      "pointer", // void *addr
+      "usize", // size_t len
+      "i32", // int prot
+    ],
+    result: "i32",
+  },
+  // Variadic, which both architectures pass as they pass other arguments.
+  futex: {
+    name: "syscall",
+    parameters: [
+      "i64", // long number: SYS_futex
+      "pointer", // uint32_t *uaddr
+      "i32", // int futex_op
+      "u32", // uint32_t val
+    ],
+    result: "i32", // long: threads woken
+  },
+  fcntl: { parameters: ["i32", /* int fd */ "i32", /* int op */ "i32" /* int arg */], result: "i32" },
   eventfd: { parameters: ["u32", /* unsigned initval */ "i32" /* int flags */], result: "i32" },
   open: {
     parameters: [
