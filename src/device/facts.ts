@@ -91,14 +91,20 @@ export interface Inspected {
   readonly facts: Omit<DeviceFacts, "path" | "fd" | "writable" | "direct">;
 }
 
+/** The facts that may change while a device is open. */
+export type ChangingFacts = Pick<
+  DeviceFacts,
+  "sectors" | "tailBytes" | "logicalBlockSize" | "physicalBlockSize" | "memoryAlignment" | "readOnly"
+>;
+
 /**
  * Gives a device the facts that may change while it is open.
  *
  * @param device The device.
  * @param facts What the kernel reports now.
  */
-export function updateFacts(device: DeviceFacts, facts: Inspected["facts"]): void {
-  const target: { -readonly [Name in keyof DeviceFacts]: DeviceFacts[Name] } = device;
+export function updateFacts(device: DeviceFacts, facts: ChangingFacts): void {
+  const target: { -readonly [Name in keyof ChangingFacts]: ChangingFacts[Name] } = device;
   target.sectors = facts.sectors;
   target.tailBytes = facts.tailBytes;
   target.logicalBlockSize = facts.logicalBlockSize;

@@ -54,14 +54,16 @@ export class Engines {
 
   /** SQEs that are queued and that no kernel has taken yet. */
   get queued(): number {
+    const { all } = this;
     let queued = 0;
-    for (const engine of this.all) queued += engine.queued;
+    for (let i = 0; i < all.length; i++) queued += all[i]!.queued;
     return queued;
   }
 
   /** Gives all queued SQEs to their kernels. */
   submit(): void {
-    for (const engine of this.all) engine.submit();
+    const { all } = this;
+    for (let i = 0; i < all.length; i++) all[i]!.submit();
   }
 
   /** Submits, then sleeps on this thread until any engine has a CQE. @param timeout Microseconds to sleep at most. */

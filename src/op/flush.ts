@@ -21,7 +21,7 @@ export const flush: Operation = {
   wholeBlocks: false,
   options: [],
   span: () => 1,
-  refuses: () => 0,
+  refuses: null,
   next: () => 1,
   prep(transfer, sqe) {
     clear(sqe);

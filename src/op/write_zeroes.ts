@@ -37,7 +37,7 @@ export const writeZeroes: Operation = {
   wholeBlocks: true,
   options: ["unmap", "fallback"],
   span: inBytes,
-  refuses({ device, io }) {
+  refuses: ({ device, io }) => {
     if (io.fallback) return 0;
     const { makesZeroes, zeroes } = abilitiesOf(device);
     return makesZeroes && zeroes === BY_ZERO_RANGE ? 0 : EOPNOTSUPP;

@@ -24,11 +24,6 @@ export class DeviceQueue<Region extends Queued<Region>> {
   place = -1;
   /** The first region with something left to issue. */
   head: Region | null = null;
-  /**
-   * Whether its SQEs may name registered buffers. The kernel checks a registered buffer page by page (`iov_iter_aligned_bvec`), so it
-   * refuses all direct I/O in blocks longer than a page. Memory named by its address is checked as a whole.
-   */
-  readonly takesFixed: boolean;
   #tail: Region | null = null;
 
   /**
@@ -44,8 +39,14 @@ export class DeviceQueue<Region extends Queued<Region>> {
     readonly fd: number,
     readonly flags: number,
     readonly forget: () => void,
-  ) {
-    this.takesFixed = !device.direct || device.logicalBlockSize <= pageSize();
+  ) {}
+
+  /**
+   * Whether its SQEs may name registered buffers. The kernel checks a registered buffer page by page (`iov_iter_aligned_bvec`), so it
+   * refuses all direct I/O in blocks longer than a page. Memory named by its address is checked as a whole.
+   */
+  get takesFixed(): boolean {
+    return !this.device.direct || this.device.logicalBlockSize <= pageSize();
   }
 
   /** Queues a region. */

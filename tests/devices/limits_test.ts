@@ -40,13 +40,12 @@ testUnless(zramLack(), "a zram device's limits, above 2^32 bytes, are those of i
   assertGreater(limitsOf(device).discardMaxBytes ?? 0, 2 ** 32);
 });
 
-testUnless(zramLack(), "a discard that is off has a limit of 0", async () => {
+testUnless(zramLack(), "a discard that is off is a limit of 0", async () => {
   await using zram = await ZramDevice.create(1 << 20);
-  await using device = BlockDevice.open(zram.path);
-  const before = limitsOf(device);
   // The kernel does not turn it on again. A zram device is removed at the end, a loop device would stay so.
   Deno.writeTextFileSync(`/sys/block/${zram.path.slice("/dev/".length)}/queue/discard_max_bytes`, "0");
-  assertEquals(limitsOf(device), { ...before, discardMaxBytes: 0 });
+  await using device = BlockDevice.open(zram.path);
+  assertEquals(limitsOf(device).discardMaxBytes, 0);
 });
 
 Deno.test("a partition's limits are its disk's", async () => {

@@ -166,7 +166,7 @@ Deno.test("a loop device without --partscan has no table to read, and the error 
 Deno.test("a file, a partition and a closed device are refused", async () => {
   await using scratch = await Scratch.create();
   await using file = BlockDevice.open(scratch.join("file"), { write: true, create: 4096 });
-  await assertRejects(() => file.rereadPartitions(), TypeError, "regular file");
+  await assertRejects(() => file.rereadPartitions(), TypeError, "no block device");
   await using loop = await disk();
   await using parts = await partitions(loop.path, [2048, 2048]);
   await using part = BlockDevice.open(parts.paths[0]!);

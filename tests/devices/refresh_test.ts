@@ -1,17 +1,25 @@
 /** Devices that change while they are open: they keep the facts of their opening until they are refreshed. */
 
-import { assertEquals, assertGreater, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  assertEquals,
+  assertGreater,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { BlockDevice, IoClient, pageSize } from "../../mod.ts";
 import { libc } from "../../ffi/libc.ts";
-import { holdDevice, releaseDevice } from "../../src/device/device.ts";
-import { BY_COMMAND, NOT } from "../../src/device/abilities.ts";
-import { abilitiesOf } from "../../src/device/device.ts";
+import { abilitiesOf, deviceOfKind, holdDevice, releaseDevice } from "../../src/device/device.ts";
+import { updateFacts } from "../../src/device/facts.ts";
+import { DeviceQueue } from "../../src/schedule/device_queue.ts";
 import { expectOnlyChanged, expectSame, pattern } from "../support/bytes.ts";
 import { succeed } from "../support/commands.ts";
 import { LoopDevice, sectorSizeLack } from "../support/loop.ts";
 import { Scratch } from "../support/scratch.ts";
 import { testUnless } from "../support/test_unless.ts";
 import { ZramDevice, zramLack } from "../support/zram.ts";
+import { deviceOf, RecordingEngine } from "../unit/parts.ts";
 
 const MIB = 1 << 20;
 const SECTORS = MIB / 512;
@@ -201,14 +209,44 @@ testUnless(
   },
 );
 
-testUnless(zramLack(), "refresh has the limits of a device read again", async () => {
+Deno.test("registered buffers are for direct devices of blocks up to a page, also when the blocks change", () => {
+  const device = deviceOf({ direct: true, logicalBlockSize: 512 });
+  const queue = new DeviceQueue<never>(device, new RecordingEngine(), 7, 0, () => {});
+  for (const [logicalBlockSize, takesFixed] of [[LONG_BLOCK, false], [pageSize(), true]] as const) {
+    updateFacts(device, { ...device, logicalBlockSize });
+    assertEquals(queue.takesFixed, takesFixed);
+  }
+});
+
+testUnless(zramLack(), "what a device can do is read once, and again after refresh", async () => {
   await using zram = await ZramDevice.create(MIB);
-  await using device = BlockDevice.open(zram.path);
-  assertEquals(abilitiesOf(device).discard, BY_COMMAND);
+  await using io = new IoClient({ pages: 4 });
+  await using bdev = BlockDevice.open(zram.path, { write: true, direct: true });
+  const discard = async () => (await io.discard([{ bdev, sector: 0, count: 8 }])).failures[0]?.code;
+  assertEquals(await discard(), undefined);
+  const abilities = abilitiesOf(bdev);
   Deno.writeTextFileSync(`/sys/block/${zram.path.slice("/dev/".length)}/queue/discard_max_bytes`, "0");
-  assertEquals(abilitiesOf(device).discard, BY_COMMAND);
+  assertStrictEquals(abilitiesOf(bdev), abilities);
+  bdev.refresh();
+  assertEquals(await discard(), "EOPNOTSUPP");
+});
+
+Deno.test("a device that is not the system's has the size that its kind tells after refresh", () => {
+  let sectors = 2048;
+  const facts = { ...deviceOf({ sectors }) };
+  const kind = {
+    makeEngine: () => new RecordingEngine(),
+    sectorsNow: () => sectors,
+    inspect: () => ({ ...facts, sectors }),
+    limits: () => ({ discardMaxBytes: null, writeZeroesMaxBytes: null }),
+    sync: () => Promise.resolve(),
+    close: () => {},
+  };
+  using device = deviceOfKind(facts, kind);
+  sectors = 0;
+  assertEquals(device.sectors, 2048);
   device.refresh();
-  assertEquals(abilitiesOf(device).discard, NOT);
+  assertEquals([device.sectors, device.logicalBlockSize], [0, 512]);
 });
 
 Deno.test("a closed device is not refreshed: its file descriptor may be another file's", async () => {

@@ -61,7 +61,7 @@ export function plainOperation(
     wholeBlocks: false,
     options: [],
     span: (sectors) => sectors * 512,
-    refuses: () => 0,
+    refuses: null,
     next: (region) => nextRun(region, mostBytes),
     prep: (transfer, sqe) => {
       sqe.length = transfer.requested;
