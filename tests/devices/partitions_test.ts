@@ -96,14 +96,24 @@ testUnless(
       console.log(error.name, error.message);
     }`);
     const number = await succeed("stat", "-c", "%Hr %Lr", loop.path);
-    const own = "mount -t tmpfs own /dev && mknod /dev/null c 1 3 && mknod /dev/urandom c 1 9 && mknod " +
-      `${loop.path} b ${number} && exec "$@"`;
+    const own = [
+      "mkdir dev",
+      "mount -t tmpfs own dev",
+      "mkdir dev/shm",
+      "mount --rbind /dev/shm dev/shm", // where the program lies
+      "mknod dev/null c 1 3",
+      "mknod dev/urandom c 1 9",
+      `mknod ${loop.path.slice(1)} b ${number}`,
+      "mount --rbind dev /dev",
+      'exec "$@"',
+    ].join(" && ");
     const wrapper = ["unshare", "--mount", "sh", "-c", own, "sh"];
     const never = await runIn(folder, { source: "", args: [loop.path] }, wrapper);
     assertEquals([never.code, never.stderr], [0, ""]);
     for (const word of ["NotFound", `${loop.path}p1`, "devtmpfs"]) assertStringIncludes(never.stdout, word);
     const part = await succeed("stat", "-c", "%Hr %Lr", `${loop.path}p1`);
     const args = [loop.path, "late", `${loop.path}p1 b ${part}`];
+    Deno.removeSync(folder.join("dev"));
     const late = await runIn(folder, { source: "", args }, wrapper);
     assertEquals([late.code, late.stdout.trim(), late.stderr], [0, `${loop.path}p1`, ""]);
   },

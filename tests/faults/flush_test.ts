@@ -167,6 +167,50 @@ for (const end of ["timeout", "signal"] as const) {
   });
 }
 
+Deno.test("a preflush of 0 sectors that was not issued by the deadline sets its bit", async () => {
+  for (const memory of [new Uint8Array(0), "page"] as const) {
+    await using bed = await Bed.create(1, { queueDepth: 1 });
+    const { io, nbds: [nbd], bdevs: [bdev] } = bed;
+    nbd!.setFlushes("hold");
+    const first = io.flush([bdev!]);
+    await untilHeld(nbd!);
+    const none = { bdev: bdev!, sector: 16, count: 0 };
+    const source = memory === "page" ? io.pool.alloc(1) : memory;
+    const { failures } = await io.write([none], source, { preflush: true, timeout: MOMENT });
+    assertEquals(failures.map(({ code, sector }) => [code, sector]), [["ETIMEDOUT", 16]]);
+    const aborted = await io.write([none], source, { preflush: true, signal: AbortSignal.abort() });
+    assertEquals(aborted.failures.map(({ code }) => code), ["ECANCELED"]);
+    nbd!.setFlushes("pass");
+    assertEquals((await answered(first)).errorBits, 0n);
+  }
+});
+
+for (const end of ["timeout", "transfer"] as const) {
+  Deno.test(`a preflush of 0 sectors beside a copy that waits for pages until its ${end} sets its bit`, async () => {
+    await using bed = await Bed.create(2, { pages: 8 });
+    const { io, nbds, bdevs } = bed;
+    // Copies have a few pages of their own, which requests to a device that holds its flushes keep.
+    const all = io.pool.alloc(io.pool.available);
+    nbds[1]!.setFlushes("hold");
+    const holding = Array.from(
+      { length: 3 },
+      () => io.write(bed.regions().slice(1), DATA, { preflush: true }),
+    );
+    await untilHeld(nbds[1]!);
+    const memory = new Uint8Array(4096);
+    const regions = bdevs.map((bdev, i) => ({ bdev, sector: 0, count: 8 * i }));
+    const options = end === "timeout" ? { preflush: true, timeout: MOMENT } : { preflush: true };
+    const answer = io.write(regions, memory, options);
+    if (end === "timeout") await answer;
+    else memory.buffer.transfer();
+    nbds[1]!.setFlushes("pass");
+    const code = end === "timeout" ? "ETIMEDOUT" : "EFAULT";
+    assertEquals((await answer).failures.map(({ region, code }) => [region, code]), [[0, code], [1, code]]);
+    await Promise.all(holding);
+    io.pool.free(all);
+  });
+}
+
 Deno.test("a device and a client that are closed during a preflush wait for the data", async () => {
   await using bed = await Bed.create(2);
   const { io, nbds, bdevs } = bed;
@@ -181,11 +225,29 @@ Deno.test("a device and a client that are closed during a preflush wait for the 
   for (const nbd of nbds) expectSame(nbd.contents(0, DATA.length), DATA);
 });
 
-for (const what of ["preflush", "flush"] as const) {
+Deno.test("a flush that fails is not tried again, as a second would hide what the first lost", async () => {
+  await using bed = await Bed.create(1);
+  const { io, nbds: [nbd], bdevs, bdevs: [bdev] } = bed;
+  nbd!.setFlushes("fail-once");
+  assertEquals((await io.flush(bdevs)).errorBits, 1n);
+  nbd!.setFlushes("fail-once");
+  assertEquals(
+    (await io.write([{ bdev: bdev!, sector: 0, count: 8 }], DATA, { preflush: true })).errorBits,
+    1n,
+  );
+  nbd!.setFlushes("fail-once");
+  for (const options of [{ fua: true }, { fua: true, locate: true }]) {
+    nbd!.setFlushes("fail-once");
+    const { errorBits } = await io.write([{ bdev: bdev!, sector: 0, count: 16 }], DATA, options);
+    assertEquals(errorBits, 1n, `the flush of a FUA, ${JSON.stringify(options)}`);
+  }
+});
+
+for (const what of ["fua", "preflush", "flush"] as const) {
   Deno.test(`what the page cache lost is reported by the next ${what}, though the device is well by then`, async () => {
     await using nbd = await NbdDevice.create({ bytes: BYTES });
     await using io = new IoClient({ pages: 64 });
-    const bdev = BlockDevice.open(nbd.path, { write: true });
+    await using bdev = BlockDevice.open(nbd.path, { write: true });
     assertEquals((await io.write([{ bdev, sector: 0, count: 8 }], DATA)).errorBits, 0n);
     nbd.fail();
     {
@@ -205,6 +267,5 @@ for (const what of ["preflush", "flush"] as const) {
       ? await io.flush([bdev])
       : await io.write([region], DATA, { [what]: true });
     assertEquals(errorBits, 1n);
-    await bdev.close();
   });
 }

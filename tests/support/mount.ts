@@ -8,6 +8,18 @@ import { run, succeed } from "./commands.ts";
 import { atExit } from "./last_resort.ts";
 import { Scratch } from "./scratch.ts";
 
+/**
+ * Asks whether this kernel has a type of file system.
+ *
+ * @param type The type.
+ * @returns Why it does not, in words for a person; null when it does.
+ */
+export async function fileSystemLack(type: string): Promise<string | null> {
+  await run(["modprobe", type]).catch(() => {}); // built in, or no modprobe
+  const known = Deno.readTextFileSync("/proc/filesystems").split(/\s+/);
+  return known.includes(type) ? null : `this kernel has no ${type}`;
+}
+
 /** A mounted device. */
 export interface Mounted extends AsyncDisposable {
   /** The mount point. */
