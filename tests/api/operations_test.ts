@@ -190,47 +190,55 @@ Deno.test("a device open for reading is flushed, and refuses what changes it", a
   }
 });
 
-testUnless(zramLack(), "a long region is split: 64 MiB of zeroes an SQE, a discard at the device's limit", async () => {
-  // The limit of a loop device would stay so.
-  await using zram = await ZramDevice.create(300 << 20);
-  await using bdev = BlockDevice.open(zram.path, { write: true, direct: true });
-  await using io = new IoClient();
-  const all = [{ bdev, sector: 0, count: bdev.sectors }];
-  assert((await io.writeZeroes(all)).ok);
-  assertEquals(io.stats().sqes, 5);
-  Deno.writeTextFileSync(limitOf(zram), `${100 << 20}`);
-  bdev.refresh();
-  assert((await io.discard(all)).ok);
-  assertEquals(io.stats().sqes, 8);
-});
-
-testUnless(zramLack(), "a device that cannot discard is its region's bit, and is not asked again", async () => {
-  await using zram = await ZramDevice.create(1 << 20);
-  await using good = await LoopDevice.create({ bytes: 1 << 20 });
-  await using other = BlockDevice.open(good.path, { write: true, direct: true });
-  await using io = new IoClient();
-  const cannot = { errno: 95, code: "EOPNOTSUPP", sector: 8, region: 0 };
-  const refused = async (bdev: BlockDevice) => {
-    const result = await io.discard([{ bdev, sector: 8, count: 8 }, { bdev: other, sector: 0, count: 8 }]);
-    assertEquals(result.failures, [cannot]);
-  };
-  {
-    // The device is opened first, so that its own answer tells.
+testUnless(
+  zramLack(),
+  "a long region is split: 64 MiB of zeroes an SQE, a discard at the device's limit",
+  async () => {
+    // The limit of a loop device would stay so.
+    await using zram = await ZramDevice.create(300 << 20);
     await using bdev = BlockDevice.open(zram.path, { write: true, direct: true });
-    assert((await io.discard([{ bdev, sector: 0, count: 8 }])).ok);
-    Deno.writeTextFileSync(limitOf(zram), "0");
-    await refused(bdev);
-    assertEquals(abilitiesOf(bdev).discard, NOT);
+    await using io = new IoClient();
+    const all = [{ bdev, sector: 0, count: bdev.sectors }];
+    assert((await io.writeZeroes(all)).ok);
+    assertEquals(io.stats().sqes, 5);
+    Deno.writeTextFileSync(limitOf(zram), `${100 << 20}`);
+    bdev.refresh();
+    assert((await io.discard(all)).ok);
+    assertEquals(io.stats().sqes, 8);
+  },
+);
+
+testUnless(
+  zramLack(),
+  "a device that cannot discard is its region's bit, and is not asked again",
+  async () => {
+    await using zram = await ZramDevice.create(1 << 20);
+    await using good = await LoopDevice.create({ bytes: 1 << 20 });
+    await using other = BlockDevice.open(good.path, { write: true, direct: true });
+    await using io = new IoClient();
+    const cannot = { errno: 95, code: "EOPNOTSUPP", sector: 8, region: 0 };
+    const refused = async (bdev: BlockDevice) => {
+      const result = await io.discard([{ bdev, sector: 8, count: 8 }, { bdev: other, sector: 0, count: 8 }]);
+      assertEquals(result.failures, [cannot]);
+    };
+    {
+      // The device is opened first, so that its own answer tells.
+      await using bdev = BlockDevice.open(zram.path, { write: true, direct: true });
+      assert((await io.discard([{ bdev, sector: 0, count: 8 }])).ok);
+      Deno.writeTextFileSync(limitOf(zram), "0");
+      await refused(bdev);
+      assertEquals(abilitiesOf(bdev).discard, NOT);
+      const { sqes } = io.stats();
+      await refused(bdev);
+      assertEquals(io.stats().sqes, sqes + 1, "only the other device was asked");
+    }
+    // Opened now, its limit of 0 is known before it is asked.
+    await using bdev = BlockDevice.open(zram.path, { write: true, direct: true });
     const { sqes } = io.stats();
     await refused(bdev);
-    assertEquals(io.stats().sqes, sqes + 1, "only the other device was asked");
-  }
-  // Opened now, its limit of 0 is known before it is asked.
-  await using bdev = BlockDevice.open(zram.path, { write: true, direct: true });
-  const { sqes } = io.stats();
-  await refused(bdev);
-  assertEquals(io.stats().sqes, sqes + 1);
-});
+    assertEquals(io.stats().sqes, sqes + 1);
+  },
+);
 
 function limitOf({ path }: ZramDevice): string {
   return `/sys/block/${path.slice("/dev/".length)}/queue/discard_max_bytes`;
