@@ -55,8 +55,12 @@ export {
 } from "./src/request/ioprio.ts";
 export type { Pool } from "./src/pool/pool.ts";
 export type { EngineFeatures } from "./src/engine/features.ts";
+export type { IoService } from "./src/service.ts";
 export { DmioFault } from "./src/fault.ts";
 export { type Blocking, type CloseOptions, IoClient, type IoClientOptions } from "./src/client.ts";
+export type { StreamOptions, WritableOptions } from "./src/jobs/stream_options.ts";
+export { WritableResult } from "./src/jobs/outcomes.ts";
+export type { RegionsWritable } from "./src/jobs/writable.ts";
 export {
   dmIoAsync,
   dmIoAsyncBvec,

@@ -75,6 +75,10 @@ const symbols = {
     ],
     result: "i32",
   },
+  capget: {
+    parameters: ["buffer", /* cap_user_header_t header */ "buffer" /* cap_user_data_t data */],
+    result: "i32",
+  },
   // For a request that waits for the device. Its `errno` is that of another thread, where it cannot be read.
   ioctlAsync: {
     name: "ioctl",
@@ -85,10 +89,6 @@ const symbols = {
     ],
     result: "i32",
     nonblocking: true,
-  },
-  capget: {
-    parameters: ["buffer", /* cap_user_header_t header */ "buffer" /* cap_user_data_t data */],
-    result: "i32",
   },
   statx: {
     parameters: [

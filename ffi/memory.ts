@@ -5,6 +5,7 @@
  */
 
 import { errno, libc } from "./libc.ts";
+import { mayCallC } from "./library.ts";
 import { SystemError } from "./errno.ts";
 import {
   _SC_PHYS_PAGES,
@@ -16,16 +17,19 @@ import {
   PROT_WRITE,
 } from "./uapi.ts";
 
+/** What stands for the page of the system where the program may not ask for it. */
+const USUAL_PAGE = 4096;
+
 let pageBytes = 0;
 
-/** The system's page size in bytes, from `getpagesize(2)`. */
+/** The system's page size in bytes, from `getpagesize(2)`; 4096 in a program that may not call C when it asks first. */
 export function pageSize(): number {
-  return pageBytes ||= libc().getpagesize();
+  return pageBytes ||= mayCallC() ? libc().getpagesize() : USUAL_PAGE;
 }
 
-/** How many pages of memory the machine has, from `sysconf(3)`. */
+/** How many pages of memory the machine has, from `sysconf(3)`; no bound in a program that may not call C. */
 export function physicalPages(): number {
-  return Number(libc().sysconf(_SC_PHYS_PAGES));
+  return mayCallC() ? Number(libc().sysconf(_SC_PHYS_PAGES)) : Number.MAX_SAFE_INTEGER;
 }
 
 /**

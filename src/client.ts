@@ -14,6 +14,9 @@ import { Engines } from "./engine/engines.ts";
 import { type EngineFeatures, NO_FEATURES } from "./engine/features.ts";
 import { IoUring } from "./engine/io_uring.ts";
 import type { Engine } from "./engine/engine.ts";
+import { readable } from "./jobs/readable.ts";
+import type { StreamOptions, WritableOptions } from "./jobs/stream_options.ts";
+import { type RegionsWritable, writable } from "./jobs/writable.ts";
 import type { IoMemory } from "./memory/memory.ts";
 import { discard } from "./op/discard.ts";
 import { flush } from "./op/flush.ts";
@@ -116,9 +119,9 @@ export class IoClient implements AsyncDisposable {
     checkInteger("options.queueDepth", queueDepth, 1, MAX_QUEUE_DEPTH);
     checkInteger("options.pages", pages, 0, Number.MAX_SAFE_INTEGER);
     const capacity = queueDepth * FULL_DEVICES;
-    const make = () => new IoUring(queueDepth, capacity);
     // Without FFI, a client can still serve devices that bring their own engines.
-    this.#engines = new Engines(engine ?? (mayCallC() ? make() : make), capacity);
+    const main = engine ?? (mayCallC() ? new IoUring(queueDepth, capacity) : refuseRealDevices);
+    this.#engines = new Engines(main, capacity);
     this.#core = new Core(this.#engines, queueDepth, poll);
     this.#calls = new Calls(this.#core);
     this.pool = new ClientPool(this.#core.pool, this.#core.driver);
@@ -378,6 +381,72 @@ export class IoClient implements AsyncDisposable {
   }
 
   /**
+   * A region as a stream of bytes, in their order. It is read ahead, up to 32 chunks, into pages of the pool: at most half of those that no
+   * other holds. The bytes are copied from there into memory of the consumer: the view of a BYOB reader, or `chunk` bytes for each read.
+   * The pages are given back at the end, when the stream is canceled or errors, and when nothing refers to it any more. A pool without
+   * free pages makes it slower, and never stops it.
+   *
+   * What cannot be read errors the stream with an {@linkcode IoError} that names the sector, after all bytes before that sector. A client
+   * or device that is closed meanwhile errors it with a `TypeError`, after what was read.
+   *
+   * @param region Where from.
+   * @param options How, and when to give up.
+   * @returns The stream. Nothing is read before its first read.
+   * @throws {TypeError | RangeError} At once: for a closed client, a region as {@linkcode IoClient.read}, a wrong option.
+   *
+   * @example
+   * ```ts
+   * import { BlockDevice, IoClient } from "@dmio/dmio";
+   *
+   * await using io = new IoClient();
+   * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+   * const region = { bdev: device, sector: 0, count: device.sectors };
+   * const packed = new Response(io.readable(region).pipeThrough(new CompressionStream("gzip")));
+   * console.log((await packed.bytes()).length);
+   * ```
+   */
+  readable(region: IoRegion, options: StreamOptions = {}): ReadableStream<Uint8Array<ArrayBuffer>> {
+    this.#assertOpen();
+    return readable(this, this.#alone(region), options);
+  }
+
+  /**
+   * A stream that writes its bytes to each region, from the region's start, each region as many as it holds. The bytes are gathered in
+   * pages of the pool and written in chunks, up to 32 at a time. A write of the stream is done when its bytes are copied, so their memory
+   * may be used again. It waits while no page is to be had. Closing the stream waits for all writes, then flushes the devices.
+   *
+   * Bytes of any number may come. At the close, the last block is filled up with zeros: to a sector, or to a logical block of a direct
+   * device. More bytes than the longest region holds error the stream with a `RangeError`; of the chunk that would pass its end nothing
+   * is written.
+   *
+   * A region that fails errors the stream with an {@linkcode IoError}, or drops out: see `onFailure`. `result` tells for each region how
+   * many bytes it has, however the stream ended.
+   *
+   * @param regions Where to, 1 to 64.
+   * @param options How, and when to give up.
+   * @returns The stream, with its `result`.
+   * @throws {TypeError | RangeError} At once: for a closed client, regions as {@linkcode IoClient.write}, a wrong option.
+   *
+   * @example
+   * ```ts
+   * import { BlockDevice, IoClient } from "@dmio/dmio";
+   *
+   * await using io = new IoClient();
+   * await using a = BlockDevice.open("/tmp/a.img", { write: true, create: 1 << 20 });
+   * await using b = BlockDevice.open("/tmp/b.img", { write: true, create: 1 << 20 });
+   * const regions = [a, b].map((bdev) => ({ bdev, sector: 0, count: bdev.sectors }));
+   * const target = io.writable(regions, { onFailure: "continue" });
+   * await new Blob(["an image"]).stream().pipeTo(target);
+   * const { bytes, failures } = await target.result;
+   * console.log(bytes, failures);
+   * ```
+   */
+  writable(regions: readonly IoRegion[], options: WritableOptions = {}): RegionsWritable {
+    this.#assertOpen();
+    return writable(this, regions, options);
+  }
+
+  /**
    * Closes the client: waits for all requests, then frees the ring and the pool. Views of its pages have length 0 from then on, so use
    * their data before.
    *
@@ -422,6 +491,11 @@ export class IoClient implements AsyncDisposable {
     return this.close();
   }
 
+  #assertOpen(): void {
+    const { refusal } = this.#core.intake;
+    if (refusal !== null) throw refusal;
+  }
+
   #alone(region: IoRegion): readonly IoRegion[] {
     if (Array.isArray(region)) throw new TypeError("region is an Array; read takes one region");
     this.#one[0] = region;
@@ -431,6 +505,13 @@ export class IoClient implements AsyncDisposable {
 
 function checked(options: AnyOptions | undefined, op: Operation): CheckedOptions | undefined {
   return options === undefined ? undefined : checkOptions(options, op);
+}
+
+function refuseRealDevices(): never {
+  throw new TypeError(
+    "the client was made without --allow-ffi, so its pool is memory of JavaScript, which no device of the system can use; make the client " +
+      "when the permission is there",
+  );
 }
 
 const ENGINE = Symbol("engine");

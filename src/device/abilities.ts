@@ -4,7 +4,8 @@
  * @module
  */
 
-import { type BlockDevice, kindOf, refreshesOf } from "./device.ts";
+import type { DeviceFacts } from "./facts.ts";
+import type { DeviceLimits } from "./limits.ts";
 
 /** By the ring's own command. */
 export const BY_COMMAND = 0;
@@ -31,31 +32,19 @@ export class Abilities {
   holes = true;
   /** Whether it makes zeroes by itself: the kernel writes them in its place otherwise. */
   readonly makesZeroes: boolean;
-  /** How often the device had been refreshed when its limits were read. */
-  readonly refreshes: number;
 
-  /** @param device The device. */
-  constructor(device: BlockDevice) {
-    const { discardMaxBytes, writeZeroesMaxBytes } = kindOf(device).limits(device);
+  /**
+   * @param device The device.
+   * @param limits Its limits.
+   */
+  constructor(device: DeviceFacts, { discardMaxBytes, writeZeroesMaxBytes }: DeviceLimits) {
     const block = device.logicalBlockSize;
     const most = Math.min(discardMaxBytes ?? MOST_DISCARDED, MOST_DISCARDED);
     this.mostDiscarded = Math.max(most - most % block, block);
     this.discard = !device.isBlockDevice ? BY_HOLE : discardMaxBytes === 0 ? NOT : BY_COMMAND;
     this.makesZeroes = writeZeroesMaxBytes !== 0;
-    this.refreshes = refreshesOf(device);
   }
 }
 
 /** A command over a whole disk would hold up the commands behind it. */
 const MOST_DISCARDED = 2 ** 30;
-
-const ABILITIES = new WeakMap<BlockDevice, Abilities>();
-
-/** The abilities of a device. They are read at the first call, and at the first one after a refresh of the device. */
-export function abilitiesOf(device: BlockDevice): Abilities {
-  let abilities = ABILITIES.get(device);
-  if (abilities === undefined || abilities.refreshes !== refreshesOf(device)) {
-    ABILITIES.set(device, abilities = new Abilities(device));
-  }
-  return abilities;
-}

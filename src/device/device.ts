@@ -6,12 +6,14 @@
 
 import { DeviceFacts, inspect, SECTOR_SIZE, sectorsNow, updateFacts } from "./facts.ts";
 import { closeFd } from "./fd.ts";
+import { Abilities } from "./abilities.ts";
 import type { DeviceKind } from "./kind.ts";
 import { limitsOf } from "./limits.ts";
 import { type BlockDeviceInfo, listDevices } from "./list.ts";
 import { rereadPartitions } from "./partitions.ts";
 import { syncFd } from "./sync.ts";
 import { openDevice, type OpenOptions } from "./open.ts";
+import { noteOpen } from "../live.ts";
 import { whenUnloaded } from "../unload.ts";
 import { DmioFault } from "../fault.ts";
 
@@ -31,8 +33,8 @@ let holdDevice: (device: BlockDevice) => void;
 let releaseDevice: (device: BlockDevice) => void;
 let markWritten: (device: BlockDevice) => void;
 let whenClosed: (device: BlockDevice, listener: () => void) => () => void;
+let abilitiesOf: (device: BlockDevice) => Abilities;
 let kindOf: (device: BlockDevice) => DeviceKind;
-let refreshesOf: (device: BlockDevice) => number;
 
 /**
  * A block device, or a regular file, which is a device of its size. It belongs to no client; any number may use it.
@@ -49,10 +51,11 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
   readonly #kind: DeviceKind;
   // A `closeFd` of the opener's own is left to the opener at the end of the isolate, too.
   readonly #forgetUnload: (() => void) | undefined;
+  readonly #noteClosed: () => void;
   readonly #listeners = new Set<() => void>();
   readonly #closing = Promise.withResolvers<void>();
+  #abilities: Abilities | null = null;
   #held = 0;
-  #refreshes = 0;
   #written = false;
   #closed = false;
 
@@ -65,6 +68,8 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
     super(open);
     const { [KIND]: kind = ofSystem(open) }: Opened = open;
     this.#kind = kind;
+    const { path } = open;
+    this.#noteClosed = noteOpen((where) => [`the device ${path}, opened at ${where}, is not closed`]);
     this.#forgetUnload = kind.close === closeFd ? whenUnloaded(() => closeFd(this.fd)) : undefined;
   }
 
@@ -129,10 +134,7 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
    */
   refresh(): void {
     this.#assertOpen("refreshed");
-    // Of a device that is not the system's, the size alone may change.
-    const facts = this.#kind.makeEngine === null
-      ? inspect(this.fd).facts
-      : { ...(this as DeviceFacts), sectors: this.#kind.sectorsNow(this.fd) };
+    const facts = this.#kind.inspect(this.fd);
     if (facts.logicalBlockSize !== this.logicalBlockSize && this.#held > 0) {
       throw new TypeError(
         `${this.path} has logical blocks of ${facts.logicalBlockSize} bytes now, not ${this.logicalBlockSize}, while ${this.#held} ` +
@@ -140,7 +142,7 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
       );
     }
     updateFacts(this, facts);
-    this.#refreshes++;
+    this.#abilities = null;
   }
 
   /**
@@ -238,6 +240,7 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
         if (this.#written && !this.direct) await this.#kind.sync(this.fd, this.path);
       } finally {
         this.#forgetUnload?.();
+        this.#noteClosed();
         this.#kind.close(this.fd);
       }
       this.#closing.resolve();
@@ -258,7 +261,7 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
       device.#written = true;
     };
     kindOf = (device) => device.#kind;
-    refreshesOf = (device) => device.#refreshes;
+    abilitiesOf = (device) => device.#abilities ??= new Abilities(device, device.#kind.limits(device.fd));
     whenClosed = (device, listener) => {
       device.#listeners.add(listener);
       return () => device.#listeners.delete(listener);
@@ -292,18 +295,25 @@ type Opened = OpenDevice & { [KIND]?: DeviceKind };
 // A file descriptor of the system, which any client's own engine can carry.
 function ofSystem(open: OpenDevice): DeviceKind {
   const { syncFd: sync = syncFd, closeFd: close = closeFd } = open;
-  return { makeEngine: null, sectorsNow, limits: limitsOf, sync, close };
+  return {
+    makeEngine: null,
+    sectorsNow,
+    inspect: (fd) => inspect(fd).facts,
+    limits: () => limitsOf(open),
+    sync,
+    close,
+  };
 }
 
 export {
+  /** What a device can do; read when it is first asked for, and again after a refresh. */
+  abilitiesOf,
   /** Keeps a device's file descriptor open until as many `releaseDevice`. */
   holdDevice,
   /** The kind of a device. */
   kindOf,
   /** Notes that a device was written, so that it is synced when it is closed. */
   markWritten,
-  /** How often a device was refreshed: what was derived from its facts is as old as this number. */
-  refreshesOf,
   /** Undoes one `holdDevice`; the last one closes the file descriptor of a closed device. */
   releaseDevice,
   /** Adds a listener, called just before a device's file descriptor is closed. Returns a function that removes it. */

@@ -6,7 +6,7 @@
  */
 
 import type { Engine } from "../engine/engine.ts";
-import type { BlockDevice } from "./device.ts";
+import type { Inspected } from "./facts.ts";
 import type { DeviceLimits } from "./limits.ts";
 
 /** Makes an engine that holds at most `capacity` SQEs. */
@@ -19,7 +19,9 @@ export interface DeviceKind {
   /** The size now, in whole sectors; 0 when the device is gone. */
   sectorsNow(fd: number): number;
   /** What it can do, and how much of it at once. */
-  limits(device: BlockDevice): DeviceLimits;
+  limits(fd: number): DeviceLimits;
+  /** The facts that may change while it is open. */
+  inspect(fd: number): Inspected["facts"];
   /** Puts what was written on the medium. Rejects when that fails. */
   sync(fd: number, path: string): Promise<void>;
   /** Lets the device go. */

@@ -4,8 +4,7 @@
  * @module
  */
 
-import type { BlockDevice } from "./device.ts";
-import { deviceNumberOf } from "./facts.ts";
+import { type DeviceFacts, deviceNumberOf } from "./facts.ts";
 import { diskOf, folderOf, mayLook, numberAttribute } from "./sysfs.ts";
 
 /** The limits of a device. Each is in bytes; 0 when the device cannot do the operation; `null` when sysfs does not say. */
@@ -22,12 +21,12 @@ export interface DeviceLimits {
 const UNKNOWN: DeviceLimits = { discardMaxBytes: null, writeZeroesMaxBytes: null };
 
 /**
- * Reads the limits of a device from sysfs. Those of a partition are its disk's.
+ * The limits of a device, from sysfs. Those of a partition are its disk's.
  *
- * @param device An open device.
+ * @param device The device.
  * @returns The limits; all `null` for a regular file, without sysfs, and without the permission `--allow-all`.
  */
-export function limitsOf({ isBlockDevice, fd }: BlockDevice): DeviceLimits {
+export function limitsOf({ fd, isBlockDevice }: Pick<DeviceFacts, "fd" | "isBlockDevice">): DeviceLimits {
   if (!isBlockDevice) return UNKNOWN;
   try {
     const folder = mayLook() ? folderOf(deviceNumberOf(fd)) : null;

@@ -6,6 +6,7 @@
 
 import type { Engines } from "../engine/engines.ts";
 import { DmioFault } from "../fault.ts";
+import { noteOpen } from "../live.ts";
 import type { PagePool } from "../pool/page_pool.ts";
 import type { Intake } from "../request/intake.ts";
 import type { Request } from "../request/request.ts";
@@ -28,6 +29,7 @@ export class Ending {
   readonly #pool: PagePool;
   readonly #intake: Intake;
   readonly #answers: Answers;
+  readonly #noteClosed: () => void;
   #freed = false;
 
   /** Takes the parts that it closes or breaks. */
@@ -37,6 +39,12 @@ export class Ending {
     this.#pool = pool;
     this.#intake = intake;
     this.#answers = answers;
+    this.#noteClosed = noteOpen((where) => {
+      const { allocated } = pool;
+      const pages = `${allocated} ${allocated === 1 ? "page" : "pages"} of the client made at ${where}`;
+      const open = `the client made at ${where} is not closed`;
+      return allocated === 0 ? [open] : [open, `${pages} ${allocated === 1 ? "is" : "are"} not freed`];
+    });
   }
 
   /** Refuses new requests and allocations from here on. @returns Whether this is the first call. */
@@ -57,6 +65,7 @@ export class Ending {
   /** Frees everything before it returns, but for a thread that still waits for the ring. Nothing may be in flight. */
   free(): void {
     this.#freed = true;
+    this.#noteClosed();
     this.#scheduler.close();
     this.#pool.close();
     const { resolve, reject } = this.closing!;
@@ -67,6 +76,7 @@ export class Ending {
   abandon(): void {
     if (this.#freed || this.fault !== null) return;
     this.#freed = true;
+    this.#noteClosed();
     this.fault = this.#intake.refusal = new DmioFault("the client was abandoned: its isolate has ended");
     this.#scheduler.close();
     if (this.#scheduler.inFlight === 0) this.#pool.close();
@@ -80,6 +90,7 @@ export class Ending {
    */
   breakDown(cause: unknown): void {
     if (this.fault !== null) return;
+    this.#noteClosed();
     const fault = this.fault = cause instanceof Error ? cause : new Error(`${cause}`);
     this.#intake.refusal = fault;
     this.#intake.served.length = 0;

@@ -39,6 +39,8 @@ export interface Engine {
   readonly completions: Completions;
   /** SQEs that are queued and that the kernel has not taken yet. */
   readonly queued: number;
+  /** SQEs that were submitted and not yet reaped. */
+  readonly inFlight: number;
   /** Microseconds until it makes its next CQE by itself: 0 when one is there, `Infinity` when only the kernel knows or none is to come. */
   readonly due: number;
   /** SQEs that can be queued before a `submit` is needed. */

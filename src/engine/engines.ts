@@ -54,24 +54,29 @@ export class Engines {
 
   /** SQEs that are queued and that no kernel has taken yet. */
   get queued(): number {
+    const { all } = this;
     let queued = 0;
-    for (const engine of this.all) queued += engine.queued;
+    for (let i = 0; i < all.length; i++) queued += all[i]!.queued;
     return queued;
   }
 
   /** Gives all queued SQEs to their kernels. */
   submit(): void {
-    for (const engine of this.all) engine.submit();
+    const { all } = this;
+    for (let i = 0; i < all.length; i++) all[i]!.submit();
   }
 
   /** Submits, then sleeps on this thread until any engine has a CQE. @param timeout Microseconds to sleep at most. */
   wait(timeout?: number): void {
-    const sleeper = this.#main ?? this.all[0]!;
-    if (this.all.length === 1) return sleeper.wait(timeout);
+    if (this.all.length === 1) return this.all[0]!.wait(timeout);
     this.submit();
     let due = timeout ?? Infinity;
     for (const engine of this.all) if (engine.due < due) due = engine.due;
-    if (due > 0) sleeper.wait(due === Infinity ? undefined : due);
+    if (due === 0) return;
+    // The kernel can end the wait of the client's own engine alone, and only while something of it is in flight.
+    const own = this.#main !== null && this.#main.inFlight > 0 ? this.#main : null;
+    const sleeper = own ?? this.all.find((engine) => engine.inFlight > 0) ?? this.all[0]!;
+    sleeper.wait(due === Infinity ? undefined : due);
   }
 
   /** Lets the kernel's threads have this core for a moment. */

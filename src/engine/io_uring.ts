@@ -91,6 +91,11 @@ export class IoUring implements Engine {
   /** Only the kernel knows when its next CQE comes. */
   readonly due: number = Infinity;
 
+  /** SQEs that the kernel has taken, and whose CQEs were not reaped. */
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
   /** SQEs that the kernel has not taken yet. */
   get queued(): number {
     return this.#sq.queued;

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { mayCallC } from "../../ffi/library.ts";
 import { addressOf, pageSize } from "../../ffi/memory.ts";
 import { checkInteger, describe } from "../check.ts";
 import type { Arena, Segments } from "./segments.ts";
@@ -172,12 +173,13 @@ const sharedArenas = new WeakMap<SharedArrayBuffer, Arena>();
  * `ArrayBuffer` has no arena: the caller can transfer it, and it may be collected while the kernel still writes there.
  *
  * @param buffer Any buffer.
- * @returns Its arena, or null when it is not shared.
+ * @returns Its arena, or null when it is not shared, or the program may not ask where it lies.
  */
 export function sharedArena(buffer: ArrayBufferLike): Arena | null {
   if (!(buffer instanceof SharedArrayBuffer) || buffer.byteLength === 0) return null;
   let arena = sharedArenas.get(buffer);
   if (arena === undefined) {
+    if (!mayCallC()) return null;
     const bytes = new Uint8Array(buffer);
     arena = { address: addressOf(Deno.UnsafePointer.of(bytes)), bytes, index: -1 };
     sharedArenas.set(buffer, arena);

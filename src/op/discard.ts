@@ -13,7 +13,8 @@ import {
   IORING_OP_URING_CMD,
   IOSQE_ASYNC,
 } from "../../ffi/uapi.ts";
-import { abilitiesOf, BY_COMMAND, BY_HOLE, BY_IOCTL, NOT } from "../device/abilities.ts";
+import { abilitiesOf } from "../device/device.ts";
+import { BY_COMMAND, BY_HOLE, BY_IOCTL, NOT } from "../device/abilities.ts";
 import type { Sqe } from "../engine/sqe.ts";
 import { AGAIN, DONE, MAX_REGIONS, type Operation, type Transfer } from "../schedule/io.ts";
 import { inBytes } from "./data.ts";

@@ -20,7 +20,7 @@ export const read: Operation = {
   wholeBlocks: false,
   options: ["locate", "ioprio"],
   span: inBytes,
-  refuses: () => 0,
+  refuses: null,
   next: (region) => nextRun(region),
   prep: (transfer, sqe, engine) => prepData(OPCODES, transfer, sqe, engine),
   complete: completeData,

@@ -20,7 +20,7 @@ export const write: Operation = {
   wholeBlocks: false,
   options: ["locate", "ioprio", "preflush", "fua"],
   span: inBytes,
-  refuses: () => 0,
+  refuses: null,
   next: (region) => nextRun(region),
   prep: (transfer, sqe, engine) => prepData(OPCODES, transfer, sqe, engine),
   complete: completeData,

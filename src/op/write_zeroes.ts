@@ -5,7 +5,6 @@
  */
 
 import { EINVAL, EIO, ENOTTY, EOPNOTSUPP } from "../../ffi/errno.ts";
-import { MappedMemory } from "../../ffi/memory.ts";
 import {
   BLKZEROOUT,
   FALLOC_FL_KEEP_SIZE,
@@ -13,24 +12,17 @@ import {
   FALLOC_FL_ZERO_RANGE,
   IORING_OP_WRITEV,
 } from "../../ffi/uapi.ts";
-import {
-  type Abilities,
-  abilitiesOf,
-  BY_HOLE,
-  BY_IOCTL,
-  BY_WRITES,
-  BY_ZERO_RANGE,
-} from "../device/abilities.ts";
+import { abilitiesOf } from "../device/device.ts";
+import { type Abilities, BY_HOLE, BY_IOCTL, BY_WRITES, BY_ZERO_RANGE } from "../device/abilities.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { Sqe } from "../engine/sqe.ts";
+import { zeros } from "../memory/zeros.ts";
 import { AGAIN, DONE, MAX_REGIONS, type Operation, type Outcome, type Transfer } from "../schedule/io.ts";
 import { inBytes, MOST_BYTES } from "./data.ts";
 import { clear, failed, fallocate, ioctl, place } from "./range.ts";
 
 /** The kernel itself writes zeros where a device makes none, and one call over a whole disk would take hours. */
 const MOST_ZEROED = 64 << 20;
-/** Bytes of the zeros that are written. */
-const ZEROS = 64 << 10;
 
 /**
  * Makes regions read as zeros: by `fallocate(2)`; by `BLKZEROOUT` where a device refuses that (ZFS volumes); by writing zeros where a file
@@ -45,7 +37,7 @@ export const writeZeroes: Operation = {
   wholeBlocks: true,
   options: ["unmap", "fallback"],
   span: inBytes,
-  refuses({ device, io }) {
+  refuses: ({ device, io }) => {
     if (io.fallback) return 0;
     const { makesZeroes, zeroes } = abilitiesOf(device);
     return makesZeroes && zeroes === BY_ZERO_RANGE ? 0 : EOPNOTSUPP;
@@ -90,18 +82,18 @@ function refused(transfer: Transfer, errno: number): Outcome {
   return AGAIN;
 }
 
-let zeros: MappedMemory | undefined;
-
 function writeZeros(transfer: Transfer, sqe: Sqe, engine: Engine): void {
-  // Mapped once and kept: whole pages, as direct I/O needs them.
-  zeros ??= new MappedMemory(ZEROS);
   transfer.requested = Math.min(transfer.end - transfer.offset, Math.max(MOST_BYTES, transfer.block));
-  for (let left = transfer.requested; left > 0; left -= ZEROS) {
-    engine.vector(zeros.address, Math.min(left, ZEROS));
-  }
   clear(sqe);
   sqe.opcode = IORING_OP_WRITEV;
+  sqe.segments = zeros(transfer.requested);
+  sqe.segment = sqe.segmentAt = 0;
+  sqe.bytes = transfer.requested;
   place(transfer, sqe);
+  const { arena, length } = sqe.segments;
+  for (let left = transfer.requested, i = 0; left > 0; left -= length[i++]!) {
+    engine.vector(arena[i]!.address, Math.min(left, length[i]!));
+  }
   engine.useVectors(sqe);
 }
 

@@ -7,6 +7,7 @@
 import { MappedMemory, pageSize } from "../../ffi/memory.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { Arena } from "../memory/segments.ts";
+import { HeapMemory, type PageMemory } from "./heap_memory.ts";
 
 const FREE = 0;
 /** Allocated by the program. */
@@ -33,7 +34,7 @@ export class Chunk implements Arena {
   free: number;
 
   readonly #engine: Engine | null;
-  readonly #memory: MappedMemory;
+  readonly #memory: PageMemory;
   readonly #page: number = pageSize();
   // From a byte to its page: a chunk has at most 1 GiB, so a shift does, which costs less than a division that is to be rounded.
   readonly #shift: number = Math.log2(this.#page);
@@ -45,14 +46,15 @@ export class Chunk implements Arena {
   #cursor = 0;
 
   /**
-   * @param engine Whose table of fixed buffers to use; null for none.
+   * @param engine Whose table of fixed buffers to use. Without one the pages are of JavaScript's heap: no kernel is to use them.
    * @param pages How many pages.
    * @throws {SystemError} When the system has no room for them.
    */
   constructor(engine: Engine | null, pages: number) {
     this.#engine = engine;
     this.pages = this.free = pages;
-    this.#memory = new MappedMemory(pages * this.#page);
+    const bytes = pages * this.#page;
+    this.#memory = engine === null ? new HeapMemory(bytes) : new MappedMemory(bytes);
     this.address = this.#memory.address;
     this.bytes = new Uint8Array(this.#memory.buffer);
     this.#state = new Uint8Array(pages);
@@ -67,6 +69,13 @@ export class Chunk implements Arena {
   /** The place that it took in the table, registered or not; -1 when it took none. */
   get place(): number {
     return this.#place;
+  }
+
+  /** How many pages the program has allocated. */
+  get allocated(): number {
+    let count = 0;
+    for (const state of this.#state) if (state === ALLOCATED) count++;
+    return count;
   }
 
   /** The buffer that its pages are views of. */

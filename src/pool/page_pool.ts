@@ -60,6 +60,11 @@ export class PagePool implements Pool {
     return Math.max(0, this.#free - this.#owed);
   }
 
+  /** How many pages the program has allocated and not freed. */
+  get allocated(): number {
+    return this.#chunks.reduce((sum, chunk) => sum + chunk.allocated, 0);
+  }
+
   /** How many pages a copy may take: those of the reserve, and the pool's free pages unless a waiter is short of them. */
   get availableForCopies(): number {
     return (this.#short ? 0 : this.available) + this.#reserve.free;

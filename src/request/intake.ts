@@ -93,9 +93,10 @@ export class Intake {
       const region = io.regions[i]!;
       holdDevice(region.device);
       if (op.writes) markWritten(region.device);
+      region.holds = true;
+      if (op.refuses === null) continue;
       const refusal = op.refuses(region);
       if (refusal !== 0) region.refuse(refusal);
-      region.holds = true;
     }
     this.outstanding.add(request);
     this.requests++;

@@ -42,8 +42,8 @@ export interface Operation {
   readonly options: readonly string[];
   /** The length of a region in bytes. A flush, which moves none, takes one step. */
   span(sectors: number): number;
-  /** The error number that a region gets without any I/O, as its device is known not to do this; 0 for none. */
-  refuses(region: RegionIo): number;
+  /** The error number that a region gets without any I/O, as its device is known not to do this; 0 for none. Null: devices always try. */
+  readonly refuses: ((region: RegionIo) => number) | null;
   /** The bytes of a region that its next SQE carries. */
   next(region: RegionIo): number;
   /** Fills an SQE, but for its file and its user data, and sets `transfer.fixed`. */
@@ -105,8 +105,13 @@ export class RegionIo {
   /** Fails it without any I/O. */
   refuse(errno: number): void {
     this.fail(errno, 0);
-    this.issued = this.end;
+    this.stop();
+  }
+
+  /** Ends it where it is: no more of it is issued, in no later window either. */
+  stop(): void {
     this.first = null;
+    this.end = this.bytes = this.issued;
   }
 
   /** Sets the bytes to transfer next; the segments begin at the first of them. */

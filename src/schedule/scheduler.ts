@@ -121,8 +121,10 @@ export class Scheduler {
 
   /** Takes in all CQEs of the ring. `collect` then gives the regions that they ended. @returns How many CQEs. */
   reap(): number {
+    const { all: engines } = this.#engines;
     let all = 0;
-    for (const engine of this.#engines.all) {
+    for (let e = 0; e < engines.length; e++) {
+      const engine = engines[e]!;
       const count = engine.reap();
       const { userData, generation, result } = engine.completions;
       for (let i = 0; i < count; i++) this.#complete(userData[i]!, generation[i]!, result[i]!);
@@ -303,7 +305,7 @@ export class Scheduler {
   // The preflush of a region has ended: its own transfers follow, unless the preflush failed or the request was answered meanwhile.
   #firstEnded(region: RegionIo): void {
     region.first = null;
-    if (region.errno !== 0 || region.io.abandoned) region.issued = region.end;
+    if (region.errno !== 0 || region.io.abandoned) region.stop();
     if (region.issued >= region.end) this.#ended[this.#endedCount++] = region;
     else this.#enqueue(region);
   }

@@ -99,6 +99,26 @@ Deno.test("each property of regions and of a deadline is read once, and its firs
     expectSame(back, data);
   }));
 
+Deno.test("the operations without data read each property once, too", () =>
+  withFiles(async ([a]) => {
+    await using io = new IoClient({ pages: 8 });
+    const wrong = { bdev: null, sector: 2 ** 40, count: 2 ** 40 };
+    const block = pattern(512, 1);
+    for (
+      const call of [
+        (regions: IoRegion[]) => io.flush(regions),
+        (regions: IoRegion[]) => io.discard(regions),
+        (regions: IoRegion[]) => io.writeZeroes(regions),
+        (regions: IoRegion[]) => io.writeSame(regions, block),
+      ]
+    ) {
+      const readings = new Readings();
+      const regions = [readings.object("a", { bdev: a!, sector: 8, count: 8 }, wrong)];
+      assertEquals((await call(regions)).errorBits, 0n, `${call}`);
+      assertEquals(readings.counts, onceEach(["a.bdev", "a.sector", "a.count"]), `${call}`);
+    }
+  }));
+
 Deno.test("a getter of the options that reads another region leaves the call its own region", () =>
   withFiles(async ([a, b]) => {
     await using io = new IoClient({ pages: 8 });

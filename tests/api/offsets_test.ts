@@ -79,6 +79,7 @@ class Recorder implements Engine {
   readonly capacity = 16;
   readonly tableEntries = 4;
   readonly due = Infinity;
+  readonly inFlight = 0;
   readonly room = 16;
   readonly vectorRoom = 1024;
   readonly features: EngineFeatures;

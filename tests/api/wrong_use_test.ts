@@ -1,7 +1,7 @@
 /** Clients, options and dm-io calls that the caller gets wrong: refused at once, by name, value and bound. */
 
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { BlockDevice, IoClient, type IoRegion, READ, WRITE } from "../../mod.ts";
+import { BlockDevice, dmIo, IoClient, type IoRegion, READ, REQ_OP_FLUSH, WRITE } from "../../mod.ts";
 import { dmIoAsync, dmIoAsyncVm, dmIoClient, dmIoGet, dmIoPut } from "../../mod.ts";
 import { dmIoSync, dmIoSyncBvec, dmIoSyncVm } from "../../mod.ts";
 import { Bed, list, PAGE, unexpected, wrong } from "../support/wrong_input_bed.ts";
@@ -18,6 +18,15 @@ Deno.test("a closed client refuses every call, each time", async () => {
       const call of [
         () => io.write([region], new Uint8Array(4096)),
         () => io.readSync(region, new Uint8Array(4096)),
+        () => io.flush([bed.file]),
+        () => io.flushSync([region]),
+        () => io.discard([region]),
+        () => io.discardSync([region]),
+        () => io.writeZeroes([region]),
+        () => io.writeZeroesSync([region]),
+        () => io.writeSame([region], new Uint8Array(512)),
+        () => io.writeSameSync([region], new Uint8Array(512).fill(1)),
+        () => dmIo({ opf: REQ_OP_FLUSH, client: io }, 1, [region]),
         () => io.notify(WRITE, [region], new Uint8Array(4096), unexpected, null),
       ]
     ) bed.refuses(call, TypeError, "the client is closed");

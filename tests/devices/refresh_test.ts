@@ -10,8 +10,7 @@ import {
 } from "@std/assert";
 import { BlockDevice, IoClient, pageSize } from "../../mod.ts";
 import { libc } from "../../ffi/libc.ts";
-import { abilitiesOf } from "../../src/device/abilities.ts";
-import { deviceOfKind, holdDevice, releaseDevice } from "../../src/device/device.ts";
+import { abilitiesOf, deviceOfKind, holdDevice, releaseDevice } from "../../src/device/device.ts";
 import { updateFacts } from "../../src/device/facts.ts";
 import { DeviceQueue } from "../../src/schedule/device_queue.ts";
 import { expectOnlyChanged, expectSame, pattern } from "../support/bytes.ts";
@@ -238,6 +237,7 @@ Deno.test("a device that is not the system's has the size that its kind tells af
   const kind = {
     makeEngine: () => new RecordingEngine(),
     sectorsNow: () => sectors,
+    inspect: () => ({ ...facts, sectors }),
     limits: () => ({ discardMaxBytes: null, writeZeroesMaxBytes: null }),
     sync: () => Promise.resolve(),
     close: () => {},

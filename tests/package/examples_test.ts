@@ -29,7 +29,10 @@ Deno.test("every example of the README and of the docs runs as it stands", async
       await t.step(`${name}, example ${i + 1}`, async () => {
         await using scratch = await Scratch.create();
         // Its files go into a folder that is removed.
-        const source = code.replaceAll("@dmio/dmio", "./mod.ts").replaceAll(
+        const source = code.replaceAll("@dmio/dmio/testing", "./src/testing/mod.ts").replaceAll(
+          "@dmio/dmio",
+          "./mod.ts",
+        ).replaceAll(
           /"(?:\/tmp\/)?(\w+\.img)"/g,
           (_, file) => JSON.stringify(scratch.join(file)),
         );

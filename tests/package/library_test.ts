@@ -221,8 +221,8 @@ console.log(JSON.stringify({
 
 const ACTS = ["client", "read", "write", "create"];
 const GRANTS = [
-  { given: [], refused: ACTS },
-  { given: ["--allow-read", "--allow-write"], refused: ACTS },
+  { given: [], refused: ["read", "write", "create"] },
+  { given: ["--allow-read", "--allow-write"], refused: ["read", "write", "create"] },
   { given: ["--allow-ffi"], refused: ["read", "write", "create"] },
   { given: ["--allow-ffi", "--allow-read"], refused: ["write", "create"] },
   { given: ["--allow-ffi", "--allow-write"], refused: ["read", "write", "create"] },

@@ -5,7 +5,7 @@
  */
 
 import { DEVICE, EINVAL, EIO, ENOSPC, MEDIUM, TRANSIENT } from "./errno.ts";
-import type { Random } from "./random.ts";
+import type { Random } from "../../src/testing/random.ts";
 
 export const SECTOR = 512;
 

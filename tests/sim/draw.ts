@@ -8,7 +8,7 @@ import type { Disk } from "./disk.ts";
 import type { Device } from "./library.ts";
 import { lend, type PoolPages } from "./loan.ts";
 import { Request, type Target } from "./model.ts";
-import { Random } from "./random.ts";
+import { Random } from "../../src/testing/random.ts";
 import { LARGE } from "./shape.ts";
 import type { World } from "./world.ts";
 

@@ -12,7 +12,7 @@ import type { Sqe as PushedSqe } from "../../src/engine/sqe.ts";
 import type { Weather } from "./disk.ts";
 import { Files } from "./files.ts";
 import { AddressSpace, type Segment } from "./memory.ts";
-import { Random } from "./random.ts";
+import { Random } from "../../src/testing/random.ts";
 import {
   checkSqe,
   dataOffset,
@@ -106,6 +106,10 @@ export class SimEngine implements Engine {
 
   get closed(): boolean {
     return this.#closed;
+  }
+
+  get inFlight(): number {
+    return this.#outstanding.size - this.#queue.length;
   }
 
   get queued(): number {
@@ -310,7 +314,7 @@ export class SimEngine implements Engine {
   }
 
   /** Whether the kernel may still touch any byte of `[address, address + length)`. */
-  inFlight(address: number, length: number): string | undefined {
+  userOf(address: number, length: number): string | undefined {
     for (const sqe of this.#outstanding.values()) {
       for (const segment of sqe.segments) {
         if (segment.address < address + length && address < segment.address + segment.length) {

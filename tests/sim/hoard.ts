@@ -5,7 +5,7 @@
  */
 
 import { PoolPages } from "./loan.ts";
-import type { Random } from "./random.ts";
+import type { Random } from "../../src/testing/random.ts";
 
 /** Pages that are allocated, and not used for I/O. */
 export class Hoard {

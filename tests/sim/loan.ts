@@ -7,7 +7,7 @@
 import type { SimEngine } from "./engine.ts";
 import type { Memory, PageList, Pool } from "./library.ts";
 import { addressOf } from "./memory.ts";
-import type { Random } from "./random.ts";
+import type { Random } from "../../src/testing/random.ts";
 
 export const PAGE = 4096;
 
@@ -69,7 +69,7 @@ export class PoolPages {
     const address = addressOf(bytes);
     if (bytes.length !== length) world.violate(`the pool gave ${bytes.length} bytes for ${length}`);
     if (address % PAGE !== 0) world.violate(`the pool gave memory at ${address}, not a page's address`);
-    const user = this.engine.inFlight(address, length);
+    const user = this.engine.userOf(address, length);
     if (user) world.violate(`the pool gave a page that ${user} may still touch`);
     for (const [other, size] of this.#out) {
       if (other < address + length && address < other + size) {

@@ -19,7 +19,7 @@ import {
 import { Hoard } from "./hoard.ts";
 import { PoolPages } from "./loan.ts";
 import type { Request, Target } from "./model.ts";
-import type { Random } from "./random.ts";
+import type { Random } from "../../src/testing/random.ts";
 import { drawDisks, drawEngine, drawWeather } from "./shape.ts";
 import { chanceOf, Violation, World } from "./world.ts";
 

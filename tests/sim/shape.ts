@@ -7,7 +7,7 @@
 import { Disk, type Weather } from "./disk.ts";
 import type { EngineShape } from "./engine.ts";
 import { DEVICE, MEDIUM } from "./errno.ts";
-import type { Random } from "./random.ts";
+import type { Random } from "../../src/testing/random.ts";
 
 /** Sectors of a disk so large that a region of it takes more than one SQE. */
 export const LARGE = 8192;

@@ -6,7 +6,7 @@
 
 import { type Outcome, SECTOR } from "./disk.ts";
 import type { AddressSpace } from "./memory.ts";
-import type { Random } from "./random.ts";
+import type { Random } from "../../src/testing/random.ts";
 import { describe, isWrite, type Sqe } from "./sqe.ts";
 import type { World } from "./world.ts";
 

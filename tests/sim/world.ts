@@ -6,7 +6,7 @@
  */
 
 import { setImmediate } from "node:timers";
-import { Random } from "./random.ts";
+import { Random } from "../../src/testing/random.ts";
 
 /** The run found something that must not be: the message says what. */
 export class Violation extends Error {

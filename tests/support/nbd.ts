@@ -12,6 +12,15 @@
 import { exists, run, settlesWithin, signalIfAlive, until } from "./commands.ts";
 import { atExit } from "./last_resort.ts";
 import { LoopDevice } from "./loop.ts";
+import { type NbdEvent, parseNbdLog } from "./nbd_log.ts";
+import {
+  type BadRange,
+  type Flushes,
+  type NbdError,
+  plugin,
+  writeBadRanges,
+  writeFlushes,
+} from "./nbd_plugin.ts";
 import { Scratch } from "./scratch.ts";
 
 const READY_MILLISECONDS = 10_000;
@@ -20,18 +29,7 @@ const PORT_ATTEMPTS = 5;
 /** Requests fail while this file is there. */
 const TRIGGER = "fail";
 
-/** The errors that an NBD server can give. */
-export type NbdError = "EIO" | "ENOMEM" | "ENOSPC" | "EINVAL" | "EPERM" | "ESHUTDOWN";
-
-/** A range of bytes that cannot be read or written. */
-export interface BadRange {
-  /** Its first byte. */
-  readonly offset: number;
-  /** How many bytes. */
-  readonly length: number;
-  /** What a request that touches it gets (EIO). */
-  readonly error?: NbdError;
-}
+export type { BadRange, NbdError };
 
 /** How to make an {@linkcode NbdDevice}. */
 export interface NbdOptions {
@@ -46,6 +44,10 @@ export interface NbdOptions {
    * shell for each request: some milliseconds each.
    */
   readonly badRanges?: readonly BadRange[];
+  /** Whether its flushes can be held and failed, see {@linkcode NbdDevice.setFlushes}. Such a device runs a shell, too. */
+  readonly flushes?: boolean;
+  /** Whether the server logs what reaches it, see {@linkcode NbdDevice.events}. */
+  readonly log?: boolean;
   /** Whether every write gets ENOSPC, and reads give zeros. */
   readonly full?: boolean;
   /** Milliseconds by which each request is late. */
@@ -83,6 +85,7 @@ export class NbdDevice implements AsyncDisposable {
     // Runs before the parts go: I/O that fails or waits would hold them up.
     parts.defer(() => {
       this.heal();
+      writeFlushes(scratch, "pass");
       this.resume();
     });
   }
@@ -98,6 +101,7 @@ export class NbdDevice implements AsyncDisposable {
     await using parts = new AsyncDisposableStack();
     const scratch = parts.use(await Scratch.create());
     writeBadRanges(scratch, options.badRanges ?? []);
+    writeFlushes(scratch, "pass");
     const { server, address } = await startServer(scratch, bytes, options, parts);
     let path = await startMount(scratch, address, parts);
     if (options.loop !== false) {
@@ -124,10 +128,46 @@ export class NbdDevice implements AsyncDisposable {
    * @throws {TypeError} When the device was made without `badRanges`.
    */
   setBadRanges(ranges: readonly BadRange[]): void {
-    if (!exists(this.#scratch.join("disk"))) {
-      throw new TypeError("setBadRanges: create the device with `badRanges`");
-    }
+    this.#assertDisk("setBadRanges", "badRanges");
     writeBadRanges(this.#scratch, ranges);
+  }
+
+  /**
+   * Sets what becomes of flushes from now on, those that are held included, for a device that was made with `flushes`.
+   *
+   * @param how What becomes of them.
+   * @throws {TypeError} When the device was made without `flushes`.
+   */
+  setFlushes(how: Flushes): void {
+    this.#assertDisk("setFlushes", "flushes");
+    writeFlushes(this.#scratch, how);
+  }
+
+  /**
+   * What the server's medium holds, for a device that was made with `flushes` or `badRanges`. The caches above it hold more.
+   *
+   * @param offset In bytes.
+   * @param length In bytes.
+   */
+  contents(offset = 0, length = this.bytes - offset): Uint8Array<ArrayBuffer> {
+    this.#assertDisk("contents", "flushes");
+    return Deno.readFileSync(this.#scratch.join("disk")).slice(offset, offset + length);
+  }
+
+  /**
+   * The requests that reached the server, for a device that was made with `log`.
+   *
+   * @param actions Which requests. Default: writes and flushes.
+   */
+  events(actions: readonly string[] = ["Write", "Flush"]): NbdEvent[] {
+    const log = Deno.readTextFileSync(this.#scratch.join("events"));
+    return parseNbdLog(log).filter(({ action }) => actions.includes(action));
+  }
+
+  #assertDisk(call: string, option: string): void {
+    if (!exists(this.#scratch.join("disk"))) {
+      throw new TypeError(`${call}: create the device with \`${option}\``);
+    }
   }
 
   /** Stops the server: requests wait from now on, for ever. Resolves once no thread of it runs. */
@@ -157,33 +197,6 @@ export class NbdDevice implements AsyncDisposable {
   }
 }
 
-function writeBadRanges(scratch: Scratch, ranges: readonly BadRange[]): void {
-  const lines = ranges.map(({ offset, length, error = "EIO" }) => `${offset} ${offset + length} ${error}\n`);
-  // A request in between sees the old list or the new one, never a part of it.
-  Deno.writeTextFileSync(scratch.join("bad.new"), lines.join(""));
-  Deno.renameSync(scratch.join("bad.new"), scratch.join("bad"));
-}
-
-function pluginArguments(scratch: Scratch, bytes: number, options: NbdOptions): string[] {
-  if (options.badRanges === undefined) return [options.full === true ? "full" : "memory", `${bytes}`];
-  Deno.writeFileSync(scratch.join("disk"), new Uint8Array(0));
-  Deno.truncateSync(scratch.join("disk"), bytes);
-  // Of the arguments nbdkit gives, $3 is the count of bytes and $4 the offset.
-  const refuse = `while read -r from to error; do
-    if [ "$4" -lt "$to" ] && [ $(($4 + $3)) -gt "$from" ]; then echo "$error" >&2; exit 1; fi
-  done < ${scratch.join("bad")}`;
-  const dd = "exec dd status=none bs=64K";
-  return [
-    "eval",
-    "thread_model=echo parallel",
-    `get_size=echo ${bytes}`,
-    `pread=${refuse}; ${dd} if=${scratch.join("disk")} iflag=skip_bytes,count_bytes skip="$4" count="$3"`,
-    `pwrite=${refuse}; ${dd} of=${
-      scratch.join("disk")
-    } iflag=fullblock oflag=seek_bytes seek="$4" conv=notrunc`,
-  ];
-}
-
 async function startServer(
   scratch: Scratch,
   bytes: number,
@@ -191,7 +204,10 @@ async function startServer(
   parts: AsyncDisposableStack,
 ) {
   const pidFile = scratch.join("nbdkit.pid");
-  const command = ["nbdkit", "-f", "-P", pidFile, "--filter=error"];
+  const command = ["nbdkit", "-f", "-P", pidFile];
+  // The outermost filter, so that it logs what the client sent.
+  if (options.log === true) command.push("--filter=log");
+  command.push("--filter=error");
   const settings = [`error=${options.error ?? "EIO"}`];
   const kind = { reads: "error-pread", writes: "error-pwrite" } as const;
   const failing = options.failing === undefined ? "error" : kind[options.failing];
@@ -200,13 +216,18 @@ async function startServer(
     command.push("--filter=delay");
     settings.push(`rdelay=${options.delay}ms`, `wdelay=${options.delay}ms`);
   }
-  const plugin = pluginArguments(scratch, bytes, options);
+  if (options.log === true) settings.push(`logfile=${scratch.join("events")}`);
   for (let attempt = 1;; attempt++) {
     const port = options.remote === true ? freePort() : 0;
     const socket = scratch.join("socket");
     const listen = port > 0 ? ["-i", "127.0.0.1", "-p", `${port}`] : ["-U", socket];
     // SIGKILL ends a stopped process too, and the server has nothing to save.
-    const server = start(scratch, "SIGKILL", [...command, ...listen, ...plugin, ...settings]);
+    const server = start(scratch, "SIGKILL", [
+      ...command,
+      ...listen,
+      ...plugin(scratch, bytes, options),
+      ...settings,
+    ]);
     const takeBack = atExit(() => signalIfAlive(server.pid, "SIGKILL"));
     parts.defer(takeBack);
     if (await untilReady(server, pidFile)) {

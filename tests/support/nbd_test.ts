@@ -1,6 +1,6 @@
 import { assertEquals, assertGreater, assertLess, assertMatch, assertRejects } from "@std/assert";
 import { expectSame, pattern } from "./bytes.ts";
-import { exists, settlesWithin, until } from "./commands.ts";
+import { exists, run, settlesWithin, until } from "./commands.ts";
 import { directRead, directWrite } from "./dd.ts";
 import { NbdDevice, type NbdError } from "./nbd.ts";
 import { runProgram } from "./program.ts";
@@ -54,6 +54,25 @@ Deno.test("an nbd device fails exactly the requests that touch a bad range", asy
   Deno.writeTextFileSync(scratch.join("out"), "");
   assertEquals(await directRead(nbd.path, 4096, 4096, scratch.join("out")), "");
   expectSame(Deno.readFileSync(scratch.join("out")), pattern(4096, 1));
+});
+
+Deno.test("an nbd device holds its flushes, and fails them once or each time", async () => {
+  await using nbd = await NbdDevice.create({ bytes: 1 << 20, flushes: true, log: true });
+  const sync = async () => (await run(["sync", nbd.path])).code;
+  assertEquals(await directWrite(nbd.path, 4096, pattern(4096, 1)), "");
+  expectSame(nbd.contents(4096, 4096), pattern(4096, 1));
+  assertEquals(await sync(), 0);
+  nbd.setFlushes("fail-once");
+  assertEquals([await sync(), await sync()], [1, 0]);
+  nbd.setFlushes("fail");
+  assertEquals([await sync(), await sync()], [1, 1]);
+  nbd.setFlushes("hold");
+  const held = sync();
+  assertEquals(await settlesWithin(held, 100), false);
+  nbd.setFlushes("pass");
+  assertEquals(await held, 0);
+  const text = nbd.events().map(({ action, ended }) => `${ended ? "..." : ""}${action}`).join(" ");
+  assertMatch(text, / Write \.\.\.Write( Flush \.\.\.Flush){6}$/);
 });
 
 Deno.test("a full nbd device refuses writes and reads zeros", async () => {

@@ -61,7 +61,7 @@ export function plainOperation(
     wholeBlocks: false,
     options: [],
     span: (sectors) => sectors * 512,
-    refuses: () => 0,
+    refuses: null,
     next: (region) => nextRun(region, mostBytes),
     prep: (transfer, sqe) => {
       sqe.length = transfer.requested;
@@ -109,6 +109,7 @@ export class RecordingEngine implements Engine {
   readonly files: number[] = [];
   readonly due = Infinity;
   readonly vectorRoom = 1024;
+  readonly inFlight = 0;
   /** How many SQEs can be queued. */
   entries = 256;
   /** How many SQEs one submit takes. */

@@ -3,6 +3,7 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { EAGAIN, EBUSY, EINTR, EIO, ENODATA, EOPNOTSUPP } from "../../../ffi/errno.ts";
+import { RWF_DSYNC } from "../../../ffi/uapi.ts";
 import { Sqe } from "../../../src/engine/sqe.ts";
 import { Segments } from "../../../src/memory/segments.ts";
 import { completeData, prepData } from "../../../src/op/data.ts";
@@ -17,17 +18,19 @@ interface Shape {
   block?: number;
   direct?: boolean;
   locate?: boolean;
+  durable?: boolean;
   sectors?: number;
   segments?: Segments;
 }
 
 /** A transfer of a whole region. */
 function transferOf(
-  { block = 512, direct = false, locate = false, sectors = 64, segments }: Shape,
+  { block = 512, direct = false, locate = false, durable = false, sectors = 64, segments }: Shape,
 ): Transfer {
   const device = deviceOf({ direct, logicalBlockSize: block });
   const io = ioOf(plainOperation(), [device], sectors, segments ?? segmentsOf(sectors * 512));
   io.locate = locate;
+  if (durable) io.rwFlags = RWF_DSYNC;
   const transfer = new Transfer(0);
   transfer.start(io.regions[0]!, sectors * 512);
   return transfer;
@@ -62,6 +65,19 @@ Deno.test("an error that passes is tried again 16 times, then it is the transfer
     const outcomes = Array.from({ length: 17 }, () => completeData(transfer, -errno));
     assertEquals(outcomes, [...new Array(16).fill(AGAIN), FAILED]);
     assertEquals([transfer.errno, transfer.offset, transfer.requested], [errno, 0, 64 * 512]);
+  }
+});
+
+Deno.test("a durable write that fails is neither tried again nor searched, as its sync tells once what was lost", () => {
+  for (const locate of [true, false]) {
+    for (const direct of [true, false]) {
+      const transfer = transferOf({ durable: true, direct, locate });
+      assertEquals([completeData(transfer, -EIO), transfer.errno], [FAILED, EIO]);
+    }
+    for (const errno of TRANSIENT) {
+      assertEquals(completeData(transferOf({ durable: true, locate }), -errno), FAILED);
+      assertEquals(completeData(transferOf({ durable: true, locate, direct: true }), -errno), AGAIN);
+    }
   }
 });
 

@@ -1,5 +1,5 @@
 /**
- * Numbers from a seed: the only source of chance in the simulator, so that a run can be repeated.
+ * Numbers from a seed: the only source of chance, so that a run can be repeated.
  *
  * @module
  */
