@@ -19,6 +19,8 @@ export const thread = {
   size: 64,
   /** u32, a futex: where its lane is, in bytes from `base`; 0: it is idle; {@linkcode THREAD_ENDED}. */
   lane: 0,
+  /** u32: 0 when it ends at once without a lane: the JavaScript thread, which makes calls of its own. */
+  stays: 4,
   /** u64: the address that lanes count from. */
   base: 8,
   /** `struct __kernel_timespec`: how long it waits for a lane before it ends. */
@@ -57,6 +59,8 @@ export const call = {
   own_file: 88,
   /** Not used by a thread: 16 bytes that an argument may point at. */
   scratch: 96,
+  /** u32: the I/O priority as ioprio_set(2) has it; 0: the thread's own. */
+  ioprio: 112,
 } as const;
 
 /** `struct open_file`: a file descriptor that is closed when nobody uses it any more. */
@@ -91,10 +95,12 @@ start: // the argument is a struct thread
   41 55                     push r13
   41 56                     push r14
   48 89 fb                  mov rbx, rdi
-take_lane: // waits for a lane on its futex; after idle_timeout without one, ends
+take_lane: // a thread that stays waits for a lane, on its futex
   44 8b 23                  mov r12d, [rbx]
   45 85 e4                  test r12d, r12d
-  75 30                     jnz lane_taken
+  75 36                     jnz lane_taken
+  83 7b 04 00               cmp dword ptr [rbx+4], 0
+  74 1a                     je leave
   b8 ca 00 00 00            mov eax, 202
   48 89 df                  mov rdi, rbx
   be 80 00 00 00            mov esi, 128
@@ -102,11 +108,12 @@ take_lane: // waits for a lane on its futex; after idle_timeout without one, end
   4c 8d 53 10               lea r10, [rbx+16]
   0f 05                     syscall
   83 f8 92                  cmp eax, -110
-  75 de                     jne take_lane
+  75 d8                     jne take_lane
+leave: // it ends, unless it got a lane meanwhile
   31 c0                     xor eax, eax
   83 c9 ff                  or ecx, -1
   f0 0f b1 0b               lock cmpxchg [rbx], ecx
-  75 d3                     jne take_lane
+  75 cd                     jne take_lane
   41 5e                     pop r14
   41 5d                     pop r13
   41 5c                     pop r12
@@ -117,16 +124,28 @@ take_lane: // waits for a lane on its futex; after idle_timeout without one, end
 lane_taken:
   48 8b 6b 08               mov rbp, [rbx+8]
   4c 01 e5                  add rbp, r12
-next_call: // takes the next call of its lane, makes it, and stores what the kernel returned
+next_call: // takes the next call of its lane, and the I/O priority that the call asks for
   8b 45 00                  mov eax, [rbp]
   3b 45 40                  cmp eax, [rbp+64]
-  0f 84 8e 00 00 00         je lane_empty
+  0f 84 ca 00 00 00         je lane_empty
   89 c1                     mov ecx, eax
   83 e1 3f                  and ecx, 63
   4c 8b ac cd 80 00 00 00   mov r13, [rbp+128+rcx*8]
   8d 48 01                  lea ecx, [rax+1]
   f0 0f b1 4d 00            lock cmpxchg [rbp], ecx
   75 dd                     jne next_call
+  45 8b 75 70               mov r14d, [r13+112]
+  45 85 f6                  test r14d, r14d
+  74 1b                     jz make_call
+  b8 fc 00 00 00            mov eax, 252
+  bf 01 00 00 00            mov edi, 1
+  31 f6                     xor esi, esi
+  0f 05                     syscall
+  44 89 f2                  mov edx, r14d
+  41 89 c6                  mov r14d, eax
+  b8 fb 00 00 00            mov eax, 251
+  0f 05                     syscall
+make_call: // makes it, stores what the kernel returned, and goes back to its own I/O priority
   49 8b 45 00               mov rax, [r13]
   49 8b 7d 08               mov rdi, [r13+8]
   49 8b 75 10               mov rsi, [r13+16]
@@ -136,6 +155,14 @@ next_call: // takes the next call of its lane, makes it, and stores what the ker
   4d 8b 4d 30               mov r9, [r13+48]
   0f 05                     syscall
   49 89 45 38               mov [r13+56], rax
+  41 83 7d 70 00            cmp dword ptr [r13+112], 0
+  74 11                     je priority_kept
+  b8 fb 00 00 00            mov eax, 251
+  bf 01 00 00 00            mov edi, 1
+  31 f6                     xor esi, esi
+  44 89 f2                  mov edx, r14d
+  0f 05                     syscall
+priority_kept: // lets the file go
   49 8b 4d 40               mov rcx, [r13+64]
   f0 ff 09                  lock dec dword ptr [rcx]
   75 0a                     jnz file_kept
@@ -162,16 +189,16 @@ push_record:
   0f 05                     syscall
 signalled:
   f0 41 ff 4e 08            lock dec dword ptr [r14+8]
-  e9 66 ff ff ff            jmp next_call
+  e9 2a ff ff ff            jmp next_call
 lane_empty: // is idle, unless a call came meanwhile
   31 c0                     xor eax, eax
   87 03                     xchg [rbx], eax
   8b 45 00                  mov eax, [rbp]
   3b 45 40                  cmp eax, [rbp+64]
-  0f 84 17 ff ff ff         je take_lane
+  0f 84 d5 fe ff ff         je take_lane
   31 c0                     xor eax, eax
   f0 44 0f b1 23            lock cmpxchg [rbx], r12d
-  e9 0b ff ff ff            jmp take_lane
+  e9 c9 fe ff ff            jmp take_lane
 `;
 
 /** For aarch64. The kernel makes the instruction cache follow when it makes a page executable. */
@@ -181,9 +208,11 @@ start: // the argument is a struct thread
   f5 5b 01 a9               stp x21, x22, [sp, #16]
   f7 63 02 a9               stp x23, x24, [sp, #32]
   f3 03 00 aa               mov x19, x0
-take_lane: // waits for a lane on its futex; after idle_timeout without one, ends
+take_lane: // a thread that stays waits for a lane, on its futex
   74 fe df 88               ldar w20, [x19]
-  74 02 00 35               cbnz w20, lane_taken
+  b4 02 00 35               cbnz w20, lane_taken
+  60 06 40 b9               ldr w0, [x19, #4]
+  20 01 00 34               cbz w0, leave
   e0 03 13 aa               mov x0, x19
   01 10 80 d2               mov x1, #128
   02 00 80 d2               mov x2, #0
@@ -191,13 +220,13 @@ take_lane: // waits for a lane on its futex; after idle_timeout without one, end
   48 0c 80 d2               mov x8, #98
   01 00 00 d4               svc #0
   1f b8 01 b1               cmn x0, #110
-  e1 fe ff 54               b.ne take_lane
+  a1 fe ff 54               b.ne take_lane
+leave: // it ends, unless it got a lane meanwhile
   01 00 80 12               mov w1, #-1
-leave:
   60 fe 5f 88               ldaxr w0, [x19]
-  80 fe ff 35               cbnz w0, take_lane
+  40 fe ff 35               cbnz w0, take_lane
   61 fe 02 88               stlxr w2, w1, [x19]
-  a2 ff ff 35               cbnz w2, leave
+  82 ff ff 35               cbnz w2, leave
   f7 63 42 a9               ldp x23, x24, [sp, #32]
   f5 5b 41 a9               ldp x21, x22, [sp, #16]
   f3 53 c3 a8               ldp x19, x20, [sp], #48
@@ -206,12 +235,12 @@ leave:
 lane_taken:
   75 06 40 f9               ldr x21, [x19, #8]
   b5 02 14 8b               add x21, x21, x20
-next_call: // takes the next call of its lane, makes it, and stores what the kernel returned
+next_call: // takes the next call of its lane, and the I/O priority that the call asks for
   a1 02 01 91               add x1, x21, #64
   a0 fe df 88               ldar w0, [x21]
   22 fc df 88               ldar w2, [x1]
   1f 00 02 6b               cmp w0, w2
-  e0 06 00 54               b.eq lane_empty
+  40 09 00 54               b.eq lane_empty
   03 14 40 92               and x3, x0, #63
   a4 02 02 91               add x4, x21, #128
   96 78 63 f8               ldr x22, [x4, x3, lsl #3]
@@ -222,12 +251,33 @@ claim:
   a1 fe ff 54               b.ne next_call
   a3 fe 05 88               stlxr w5, w3, [x21]
   85 ff ff 35               cbnz w5, claim
+  d7 72 40 b9               ldr w23, [x22, #112]
+  77 01 00 34               cbz w23, make_call
+  20 00 80 d2               mov x0, #1
+  01 00 80 d2               mov x1, #0
+  e8 03 80 d2               mov x8, #31
+  01 00 00 d4               svc #0
+  e2 03 17 2a               mov w2, w23
+  f7 03 00 2a               mov w23, w0
+  20 00 80 d2               mov x0, #1
+  01 00 80 d2               mov x1, #0
+  c8 03 80 d2               mov x8, #30
+  01 00 00 d4               svc #0
+make_call: // makes it, stores what the kernel returned, and goes back to its own I/O priority
   c8 02 40 f9               ldr x8, [x22]
   c0 86 40 a9               ldp x0, x1, [x22, #8]
   c2 8e 41 a9               ldp x2, x3, [x22, #24]
   c4 96 42 a9               ldp x4, x5, [x22, #40]
   01 00 00 d4               svc #0
   c0 1e 00 f9               str x0, [x22, #56]
+  c1 72 40 b9               ldr w1, [x22, #112]
+  c1 00 00 34               cbz w1, priority_kept
+  20 00 80 d2               mov x0, #1
+  01 00 80 d2               mov x1, #0
+  e2 03 17 2a               mov w2, w23
+  c8 03 80 d2               mov x8, #30
+  01 00 00 d4               svc #0
+priority_kept: // lets the file go
   d7 22 40 f9               ldr x23, [x22, #64]
 let_file_go:
   e0 fe 5f 88               ldaxr w0, [x23]
@@ -273,7 +323,7 @@ signalled:
   00 04 00 51               sub w0, w0, #1
   00 ff 01 88               stlxr w1, w0, [x24]
   a1 ff ff 35               cbnz w1, signalled
-  c6 ff ff 17               b next_call
+  b3 ff ff 17               b next_call
 lane_empty: // is idle, unless a call came meanwhile
   60 fe 5f 88               ldaxr w0, [x19]
   7f fe 01 88               stlxr w1, wzr, [x19]
@@ -283,13 +333,13 @@ lane_empty: // is idle, unless a call came meanwhile
   a0 fe df 88               ldar w0, [x21]
   22 fc df 88               ldar w2, [x1]
   1f 00 02 6b               cmp w0, w2
-  e0 f4 ff 54               b.eq take_lane
+  40 f2 ff 54               b.eq take_lane
 back_to_lane:
   60 fe 5f 88               ldaxr w0, [x19]
-  a0 f4 ff 35               cbnz w0, take_lane
+  00 f2 ff 35               cbnz w0, take_lane
   74 fe 01 88               stlxr w1, w20, [x19]
   a1 ff ff 35               cbnz w1, back_to_lane
-  a2 ff ff 17               b take_lane
+  8d ff ff 17               b take_lane
 `;
 
 /** The bytes of a listing. */

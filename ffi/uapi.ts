@@ -67,6 +67,7 @@ export const O_RDWR = 2;
 export const O_EXCL = 0o200;
 export const O_DSYNC = 0o10000;
 export const O_CLOEXEC = 0o2000000;
+export const F_GETFL = 3;
 export const F_DUPFD_CLOEXEC = 1030;
 /** Its value depends on the architecture. */
 export const O_DIRECT: number = Deno.build.arch === "aarch64" ? 0o200000 : 0o40000;
@@ -108,8 +109,17 @@ export const _SC_PHYS_PAGES = 85;
 
 // sys/eventfd.h, poll.h, sys/resource.h
 export const EFD_CLOEXEC = 0o2000000;
+export const EFD_NONBLOCK = 0o4000;
 export const POLLIN = 1;
 export const RLIMIT_MEMLOCK = 8;
+
+// linux/aio_abi.h
+export const IOCB_CMD_PREAD = 0;
+export const IOCB_CMD_PWRITE = 1;
+export const IOCB_CMD_PREADV = 7;
+export const IOCB_CMD_PWRITEV = 8;
+export const IOCB_FLAG_RESFD = 1 << 0;
+export const IOCB_FLAG_IOPRIO = 1 << 1;
 
 // linux/futex.h
 export const FUTEX_WAKE_PRIVATE = 129;
@@ -119,6 +129,10 @@ export const PTHREAD_CREATE_DETACHED = 1;
 
 // asm/unistd.h: the numbers of x86_64, and those of asm-generic/unistd.h, which aarch64 has.
 const generic = Deno.build.arch === "aarch64";
+export const SYS_io_setup: number = generic ? 0 : 206;
+export const SYS_io_destroy: number = generic ? 1 : 207;
+export const SYS_io_submit: number = generic ? 2 : 209;
+export const SYS_io_getevents: number = generic ? 4 : 208;
 export const SYS_ioctl: number = generic ? 29 : 16;
 export const SYS_fallocate: number = generic ? 47 : 285;
 export const SYS_fsync: number = generic ? 82 : 74;

@@ -33,6 +33,13 @@ const CODE = { parameters: ["pointer" /* struct thread * */], result: "void" } a
 const IDLE = 0;
 const NONE = -1;
 
+/** The thread was sent to the lane. */
+const STARTED = 0;
+/** The system allows the process no more threads. */
+const REFUSED = 1;
+/** The thread went back to its last lane, or ended, after it was found idle. */
+const LOST = 2;
+
 /**
  * Up to 24 threads. A device has 8 of them at most, and takes another one only while it has fewer than are free: the calls of the first
  * two hung devices hold 8 each, those of each later one at most half of the rest. Calls that find no thread wait in their order.
@@ -63,7 +70,8 @@ export class CallThreads {
       const at = i * thread.size;
       view.setUint32(at + thread.lane, THREAD_ENDED, true);
       view.setBigUint64(at + thread.base, BigInt(this.#memory.address), true);
-      view.setBigInt64(at + thread.idle_timeout, BigInt(i < MOST_THREADS ? IDLE_SECONDS : 0), true);
+      view.setUint32(at + thread.stays, i === OWN_THREAD ? 0 : 1, true);
+      view.setBigInt64(at + thread.idle_timeout, BigInt(IDLE_SECONDS), true);
     }
   }
 
@@ -87,7 +95,7 @@ export class CallThreads {
   /** Gives calls of a device that wait to threads, as far as there are any. */
   feed(device: DeviceCalls): void {
     if (device.waiting === 0) return;
-    if (device.out === 0) {
+    if (this.#threadsOf(device) === 0) {
       this.serve();
       if (!this.#begin(device)) this.#starved.add(device);
       return;
@@ -107,7 +115,7 @@ export class CallThreads {
   /** Gives threads that have come free to devices that have none. @returns Whether a device is left without. */
   serve(): boolean {
     for (const device of this.#starved) {
-      if (device.waiting > 0 && device.out === 0 && !this.#begin(device)) return true;
+      if (device.waiting > 0 && !this.#begin(device)) return true;
       this.#starved.delete(device);
     }
     return false;
@@ -154,7 +162,13 @@ export class CallThreads {
     return taken;
   }
 
-  // Gives a device that has no calls out a lane, its first calls and a thread. Returns whether there was one.
+  #threadsOf({ lane }: DeviceCalls): number {
+    if (lane === NONE) return 0;
+    this.#count();
+    return this.#onLane[lane]!;
+  }
+
+  // Gives a device that has no thread a lane, its first calls and a thread. Returns whether there was one.
   #begin(device: DeviceCalls): boolean {
     for (let yields = 0; yields < MOST_YIELDS; yields++) {
       const free = this.#count();
@@ -163,8 +177,7 @@ export class CallThreads {
       if (this.#onLane[lane]! > 0 || this.#unused(lane) !== NONE) {
         this.#own(device, lane);
         this.#fill(device);
-        this.#attach(device);
-        return true;
+        return this.#attach(device);
       }
       // A thread whose last call has ended is on its way to be idle.
       libc().sched_yield();
@@ -206,28 +219,46 @@ export class CallThreads {
 
   // Moves calls that wait into the device's lane, as many as it holds.
   #fill(device: DeviceCalls): void {
-    const at = this.#wordOf(device.lane);
-    const head = Atomics.load(this.#words, at + laneLayout.head / 4);
-    let room = LANE_CALLS - ((this.#words[at + laneLayout.tail / 4]! - head) >>> 0);
+    let room = LANE_CALLS - this.#untaken(device.lane);
     for (; room > 0 && device.waiting > 0; room--) {
       this.#put(device.lane, device.shift());
       device.out++;
     }
   }
 
-  // Gives the device's lane threads: as many as it has calls, within its share.
-  #attach(device: DeviceCalls): void {
+  // Gives the device's lane a thread for each call that none has taken, within its share. Returns whether it has one.
+  #attach(device: DeviceCalls): boolean {
     const { lane } = device;
-    const most = Math.min(device.out, MOST_OF_A_DEVICE);
-    for (;;) {
+    for (let calls = this.#untaken(lane); calls > 0;) {
       const free = this.#count();
       const threads = this.#onLane[lane]!;
-      if (threads >= most || (threads > 0 && threads >= free)) return;
+      if (threads >= MOST_OF_A_DEVICE || (threads > 0 && threads >= free)) return true;
       const i = this.#unused(lane);
-      if (i === NONE || !this.#start(i, lane)) break;
+      if (i === NONE) break;
+      switch (this.#start(i, lane)) {
+        case STARTED:
+          calls--;
+          break;
+        case REFUSED:
+          // Where the system allows the process no thread, the calls are made here.
+          if (threads === 0) this.#runLane(lane);
+          return true;
+      }
     }
-    // Where the system allows the process no thread, the calls are made here.
-    if (this.#onLane[lane] === 0) this.#runLane(lane);
+    if (this.#untaken(lane) === 0 || this.#threadsOf(device) > 0) return true;
+    // The thread that was free went back to another lane.
+    const left: number[] = [];
+    for (let address = this.#claim(lane); address !== 0; address = this.#claim(lane)) left.push(address);
+    device.putBack(left);
+    device.out -= left.length;
+    return false;
+  }
+
+  // Calls of a lane that no thread has taken.
+  #untaken(lane: number): number {
+    const at = this.#wordOf(lane);
+    return (this.#words[at + laneLayout.tail / 4]! - Atomics.load(this.#words, at + laneLayout.head / 4)) >>>
+      0;
   }
 
   // A thread without a lane; one that had this lane last comes first, as it may be going back to it.
@@ -241,8 +272,7 @@ export class CallThreads {
     return found;
   }
 
-  // Sends a thread to a lane. Returns false when the system has no thread.
-  #start(i: number, lane: number): boolean {
+  #start(i: number, lane: number): typeof STARTED | typeof REFUSED | typeof LOST {
     const word = i * thread.size / 4;
     const at = LANES_AT + lane * laneLayout.size;
     const pointer = Deno.UnsafePointer.offset(this.#memory.pointer, i * thread.size) as Deno.PointerObject;
@@ -250,15 +280,14 @@ export class CallThreads {
       Atomics.store(this.#words, word, at);
       if (startThread(this.#code, pointer) !== 0) {
         Atomics.store(this.#words, word, THREAD_ENDED);
-        return false;
+        return REFUSED;
       }
     } else {
-      // It may have gone back to its last lane, or ended, since it was found idle: then the caller looks again.
-      if (Atomics.compareExchange(this.#words, word, IDLE, at) !== IDLE) return true;
+      if (Atomics.compareExchange(this.#words, word, IDLE, at) !== IDLE) return LOST;
       libc().futex(BigInt(SYS_futex), pointer, FUTEX_WAKE_PRIVATE, 1);
     }
     this.#last[i] = lane;
-    return true;
+    return STARTED;
   }
 
   // Makes the calls of a lane on this thread.

@@ -30,6 +30,12 @@ export class DeviceCalls {
     this.#waiting.push(address);
   }
 
+  /** Adds calls before all that wait. */
+  putBack(addresses: readonly number[]): void {
+    this.#waiting = [...addresses, ...this.#waiting.slice(this.#next)];
+    this.#next = 0;
+  }
+
   /** Takes the first call that waits. There must be one. */
   shift(): number {
     const address = this.#waiting[this.#next++]!;

@@ -18,7 +18,6 @@ import {
   IORING_SETUP_SINGLE_ISSUER,
   IOSQE_FIXED_FILE,
   POLLIN,
-  SYS_ioctl,
 } from "../../ffi/uapi.ts";
 import { AsyncWait } from "./async_wait.ts";
 import { CompletionQueue } from "./completion_queue.ts";
@@ -28,6 +27,7 @@ import { allowWorkers, enterAdvice, probePlainOpcodes, registerEventFd, setUp, t
 import { OP_IOCTL, type Sqe } from "./sqe.ts";
 import { Structs } from "./structs.ts";
 import { SubmissionQueue } from "./submission_queue.ts";
+import { ioctl } from "./system_calls.ts";
 import { TABLE_ENTRIES, Tables } from "./tables.ts";
 import { ThreadCalls } from "./thread_calls.ts";
 
@@ -92,6 +92,7 @@ export class IoUring implements Engine {
     allowWorkers(structs, this.capacity);
     const tables = this.#tables = held.adopt(new Tables(structs), (it) => it.clear(this.#inFlight > 0));
     this.features = {
+      engine: "io_uring",
       singleIssuer: (setup.flags & IORING_SETUP_SINGLE_ISSUER) !== 0,
       deferTaskrun: (setup.flags & IORING_SETUP_DEFER_TASKRUN) !== 0,
       coopTaskrun: (setup.flags & IORING_SETUP_COOP_TASKRUN) !== 0,
@@ -100,6 +101,8 @@ export class IoUring implements Engine {
       plainOpcodes: probePlainOpcodes(structs),
       extArg: (setup.features & IORING_FEAT_EXT_ARG) !== 0,
     };
+    // A seccomp filter may let the set-up through and refuse this.
+    this.#taken(this.#enter(this.#fd, 0, 0, IORING_ENTER_GETEVENTS, null));
     this.#held = held.move();
   }
 
@@ -223,9 +226,8 @@ export class IoUring implements Engine {
     }
     const calls = this.#calls;
     const fd = (sqe.flags & IOSQE_FIXED_FILE) !== 0 ? this.#tables.fdAt(sqe.fd) : sqe.fd;
-    const i = calls.take(SYS_ioctl, sqe.userData, sqe.generation);
-    calls.setArgument(i, 1, sqe.opFlags);
-    calls.setArgument(i, 2, calls.setScratch(i, sqe.address, sqe.address3));
+    const i = calls.take(sqe);
+    ioctl(calls, i, sqe, sqe.opFlags);
     const refused = calls.useDescriptor(i, fd);
     if (refused < 0) calls.refuse(i, refused);
     else calls.begin(i);

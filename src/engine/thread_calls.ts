@@ -7,11 +7,12 @@
 import { errno, libc } from "../../ffi/libc.ts";
 import { MappedMemory } from "../../ffi/memory.ts";
 import { call, open_file, queue } from "../../ffi/thread_code.ts";
-import { F_DUPFD_CLOEXEC } from "../../ffi/uapi.ts";
+import { F_DUPFD_CLOEXEC, IOSQE_FIXED_FILE } from "../../ffi/uapi.ts";
 import { DmioFault } from "../fault.ts";
 import { CallThreads } from "./call_threads.ts";
 import type { DeviceCalls } from "./device_calls.ts";
 import type { Completions } from "./engine.ts";
+import type { Sqe } from "./sqe.ts";
 
 /** Places in the table of files. */
 export const FILE_ENTRIES = 256;
@@ -78,6 +79,11 @@ export class ThreadCalls {
     return this.#threads.serve();
   }
 
+  /** The descriptor of a place in the table of files. */
+  fdAt(place: number): number {
+    return this.#words[(FILES_AT + place * open_file.size + open_file.fd) / 4]!;
+  }
+
   /** Fills or, with -1, empties a place of the table of files. @returns 0, or `-errno`. */
   setFile(place: number, fd: number): number {
     const users = (FILES_AT + place * open_file.size) / 4 + open_file.users / 4;
@@ -97,22 +103,32 @@ export class ThreadCalls {
   /**
    * Takes a call to fill. Its first argument is a file descriptor.
    *
-   * @param number The system call.
-   * @param userData The low half of its user data.
-   * @param generation The high half.
+   * @param sqe Its user data, and the I/O priority at which it is made.
    */
-  take(number: number, userData: number, generation: number): number {
+  take({ userData, generation, ioprio }: Sqe): number {
     const i = this.#free.pop();
     if (i === undefined) throw new DmioFault("no system call is left, though there is room for one");
-    this.#set(i, call.number, number);
+    this.#words[this.#word(i) + call.ioprio / 4] = ioprio;
     this.#userData[i] = userData;
     this.#generation[i] = generation;
     return i;
   }
 
+  /** Sets the number of a call. */
+  setNumber(i: number, number: number): void {
+    this.#set(i, call.number, number);
+  }
+
   /** Sets an argument of a call, 0 to 5, to a non-negative number below 2^53. */
   setArgument(i: number, argument: number, value: number): void {
     this.#set(i, call.arguments + argument * 8, value);
+  }
+
+  /** Sets an argument of a call to a 64-bit number, by its halves. */
+  setHalves(i: number, argument: number, low: number, high: number): void {
+    const at = this.#word(i) + (call.arguments + argument * 8) / 4;
+    this.#words[at] = low;
+    this.#words[at + 1] = high;
   }
 
   /** Writes two 64-bit numbers to a call's own memory. @returns Their address. */
@@ -122,8 +138,21 @@ export class ThreadCalls {
     return this.#addressOf(i) + call.scratch;
   }
 
-  /** Names the file of a call by its place in the table. */
-  useFile(i: number, place: number): void {
+  /**
+   * Names the file of a call.
+   *
+   * @param i The call.
+   * @param file Its place in the table with `IOSQE_FIXED_FILE`, else its descriptor.
+   * @param flags `IOSQE_*` flags.
+   * @returns 0, or `-errno`: the system has no file descriptor for a call that brings its own.
+   */
+  use(i: number, file: number, flags: number): number {
+    if ((flags & IOSQE_FIXED_FILE) === 0) return this.useDescriptor(i, file);
+    this.#useFile(i, file);
+    return 0;
+  }
+
+  #useFile(i: number, place: number): void {
     const at = FILES_AT + place * open_file.size;
     this.#useOpen(i, at, this.#files[place]!);
     Atomics.add(this.#words, at / 4 + open_file.users / 4, 1);
@@ -143,6 +172,24 @@ export class ThreadCalls {
   /** Has a thread make a call. */
   begin(i: number): void {
     this.inFlight++;
+    this.#give(i);
+  }
+
+  /** Makes calls on this thread, before it returns. */
+  run(calls: readonly number[]): void {
+    this.inFlight += calls.length;
+    // They take no share of their devices' threads.
+    for (const i of calls) this.#device[i] = null;
+    this.#threads.run(calls.map((i) => this.#addressOf(i)));
+  }
+
+  /** Has a thread make a call that has ended and whose result was not taken. Its file is in the table. */
+  beginAgain(i: number, place: number): void {
+    this.#useFile(i, place);
+    this.#give(i);
+  }
+
+  #give(i: number): void {
     const device = this.#device[i]!;
     device.add(this.#addressOf(i));
     this.#threads.feed(device);
@@ -156,40 +203,14 @@ export class ThreadCalls {
   }
 
   /** Copies the results of calls that have ended out, from entry `at` on. @returns How many. */
-  reap({ userData, generation, result }: Completions, at: number): number {
+  reap(completions: Completions, at: number): number {
     let count = 0;
-    for (let i = this.#next(); i >= 0; i = this.#next()) {
-      userData[at + count] = this.#userData[i]!;
-      generation[at + count] = this.#generation[i]!;
-      result[at + count] = this.#words[this.#word(i) + call.result / 4]!;
-      count++;
-      this.#release(i);
-    }
+    for (let i = this.next(); i >= 0; i = this.next()) this.release(i, completions, at + count++);
     return count;
   }
 
-  /** Frees what no thread uses, before it returns: the memory, unless a thread is in a call; and files, but for those in such calls. */
-  close(): void {
-    const { address, bytes } = this.#memory;
-    const taken = this.#threads.takeBack((it) => it >= address && it < address + bytes);
-    for (const it of taken) this.#letFileGo((it - address - CALLS_AT) / call.size);
-    this.inFlight -= taken.length;
-    for (let place = 0; place < FILE_ENTRIES; place++) this.setFile(place, -1);
-    this.signals = -1;
-    // A thread that saw the signal set may be about to write to the eventfd.
-    while (Atomics.load(this.#words, queue.adding / 4) > 0) libc().sched_yield();
-    for (let i = this.#next(); i >= 0; i = this.#next()) this.#release(i);
-    if (this.inFlight === 0) this.#memory[Symbol.dispose]();
-  }
-
-  #useOpen(i: number, at: number, fd: number): void {
-    this.#set(i, call.file, this.#memory.address + at);
-    this.setArgument(i, 0, this.#words[at / 4 + open_file.fd / 4]!);
-    this.#device[i] = this.#threads.device(fd);
-  }
-
-  // The next call that has ended, in their order; -1: none.
-  #next(): number {
+  /** The next call that has ended, in their order; -1: none. */
+  next(): number {
     if (this.#ended.length === 0) {
       let name = Atomics.exchange(this.#words, queue.top / 4, 0);
       while (name !== 0) {
@@ -200,7 +221,48 @@ export class ThreadCalls {
     return this.#ended.pop() ?? -1;
   }
 
-  #release(i: number): void {
+  /** As `release`, of a call that was not begun: what it says was done otherwise. */
+  finish(i: number, outcome: number, { userData, generation, result }: Completions, at: number): void {
+    userData[at] = this.#userData[i]!;
+    generation[at] = this.#generation[i]!;
+    result[at] = outcome;
+    this.#free.push(i);
+  }
+
+  /** What the kernel returned for a call that has ended. */
+  resultOf(i: number): number {
+    return this.#words[this.#word(i) + call.result / 4]! | 0;
+  }
+
+  /** Copies the result of a call that has ended out, to entry `at`, and takes the call back. */
+  release(i: number, { userData, generation, result }: Completions, at: number): void {
+    userData[at] = this.#userData[i]!;
+    generation[at] = this.#generation[i]!;
+    result[at] = this.resultOf(i);
+    this.#end(i);
+  }
+
+  /** Frees what no thread uses, before it returns: the memory, unless a thread is in a call; and files, but for those in such calls. */
+  close(): void {
+    const { address, bytes } = this.#memory;
+    const taken = this.#threads.takeBack((it) => it >= address && it < address + bytes);
+    for (const it of taken) this.letFileGo((it - address - CALLS_AT) / call.size);
+    this.inFlight -= taken.length;
+    for (let place = 0; place < FILE_ENTRIES; place++) this.setFile(place, -1);
+    this.signals = -1;
+    // A thread that saw the signal set may be about to write to the eventfd.
+    while (Atomics.load(this.#words, queue.adding / 4) > 0) libc().sched_yield();
+    for (let i = this.next(); i >= 0; i = this.next()) this.#end(i);
+    if (this.inFlight === 0) this.#memory[Symbol.dispose]();
+  }
+
+  #useOpen(i: number, at: number, fd: number): void {
+    this.#set(i, call.file, this.#memory.address + at);
+    this.setArgument(i, 0, this.#words[at / 4 + open_file.fd / 4]!);
+    this.#device[i] = this.#threads.device(fd);
+  }
+
+  #end(i: number): void {
     const device = this.#device[i]!;
     this.#device[i] = null;
     this.#free.push(i);
@@ -208,8 +270,8 @@ export class ThreadCalls {
     if (device !== null) this.#threads.ended(device);
   }
 
-  // Undoes useFile or useDescriptor for a call that no thread begins.
-  #letFileGo(i: number): void {
+  /** Undoes `use` of a call that is not begun. */
+  letFileGo(i: number): void {
     const at = this.#word(i) + call.file / 4;
     const file = (this.#words[at]! + this.#words[at + 1]! * 2 ** 32 - this.#memory.address) / 4;
     if (Atomics.sub(this.#words, file + open_file.users / 4, 1) === 1) {

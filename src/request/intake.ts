@@ -74,7 +74,7 @@ export class Intake {
       io.locate = op.locates;
       if (options !== undefined) takeOptions(io, options);
       io.segments = request.memory;
-      request.sync = sync;
+      request.sync = io.blocks = sync;
       const need = checkRegions(regions, op, io);
       if (op.data) reduce(memory!, need, request.memory, sync ? this.#stillMemory : this.#poolMemory);
       // Getters of the caller's objects may have closed the client or a device.

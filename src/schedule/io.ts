@@ -160,6 +160,8 @@ export class Io {
   pending = 0;
   /** Whether its request was answered at a deadline: no more SQEs of it are issued. */
   abandoned = false;
+  /** Whether the program stands still until it is done. */
+  blocks = false;
 
   constructor(owner: unknown) {
     this.owner = owner;

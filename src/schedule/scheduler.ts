@@ -247,8 +247,9 @@ export class Scheduler {
 
   #push(transfer: Transfer): void {
     const sqe = this.#sqe;
-    const { queue } = transfer.region!;
+    const { queue, io } = transfer.region!;
     sqe.fd = queue.fd;
+    sqe.blocks = io.blocks;
     sqe.flags = queue.flags;
     sqe.userData = transfer.slot;
     sqe.generation = transfer.generation;

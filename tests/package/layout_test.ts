@@ -21,6 +21,7 @@ const LIBC_HEADERS = [
   "unistd.h",
   "linux/capability.h",
   "linux/falloc.h",
+  "linux/aio_abi.h",
   "linux/fs.h",
   "linux/futex.h",
   "linux/magic.h",

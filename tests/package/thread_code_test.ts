@@ -12,16 +12,25 @@ interface Tools {
   readonly prefix: string;
   readonly emulator: string;
   readonly write: number;
+  readonly ioprioGet: number;
 }
 
 const TOOLS: Readonly<Record<string, Tools>> = {
-  x86_64: { listing: code.X86_64, prologue: ".intel_syntax noprefix", prefix: "", emulator: "", write: 1 },
+  x86_64: {
+    listing: code.X86_64,
+    prologue: ".intel_syntax noprefix",
+    prefix: "",
+    emulator: "",
+    write: 1,
+    ioprioGet: 252,
+  },
   aarch64: {
     listing: code.AARCH64,
     prologue: "",
     prefix: Deno.build.arch === "aarch64" ? "" : "aarch64-linux-gnu-",
     emulator: Deno.build.arch === "aarch64" ? "" : "qemu-aarch64",
     write: 64,
+    ioprioGet: 31,
   },
 };
 
@@ -61,7 +70,7 @@ for (const [arch, tools] of Object.entries(TOOLS)) {
       const object = await assemble(
         tools,
         folder,
-        PROGRAMS[arch]! + data(tools.write) + bytesOf(code.assembled(tools.listing)),
+        PROGRAMS[arch]! + data(tools) + bytesOf(code.assembled(tools.listing)),
       );
       await succeed(`${tools.prefix}ld`, "-o", folder.join("program"), object);
       const command = [...(tools.emulator === "" ? [] : [tools.emulator]), folder.join("program")];
@@ -71,14 +80,16 @@ for (const [arch, tools] of Object.entries(TOOLS)) {
   });
 }
 
-// Checks, at its place `bit`, what a word of the data holds. The exit code has the bits of the checks that failed.
-const CHECKS = [
+/** What a word of the data holds afterwards, or does not hold. The exit code is the number of checks that failed. */
+const CHECKS: readonly { readonly at: string; readonly is: number; readonly not?: boolean }[] = [
   { at: "call1+56", is: 3 }, // write returned
   { at: "call2+56", is: 0xfffffff7 }, // -EBADF of a descriptor that is closed
   { at: "call3+56", is: 3 },
-  { at: "file", is: 0 }, // and its descriptor was closed before call2
-  { at: "lane", is: 3 },
-  { at: "queue", is: 3 }, // the call that ended last, which names those before it
+  { at: "file", is: 0 }, // the call that was its last user closed it
+  { at: "call4+56", is: 0x4005 }, // the I/O priority that it asked for
+  { at: "call5+56", is: 0x4005, not: true }, // the thread's own, again
+  { at: "lane", is: 5 },
+  { at: "queue", is: 5 }, // the call that ended last, which names those before it
   { at: "call3+84", is: 2 },
   { at: "call2+84", is: 1 },
   { at: "call1+84", is: 0 },
@@ -96,7 +107,11 @@ _start:
   mov rdi, rax
   call code
   xor edi, edi
-${CHECKS.map(({ at, is }) => `  cmp dword ptr [rip+${at}], ${is | 0}\n  je 1f\n  inc edi\n1:`).join("\n")}
+${
+    CHECKS.map(({ at, is, not }) =>
+      `  cmp dword ptr [rip+${at}], ${is | 0}\n  ${not ? "jne" : "je"} 1f\n  inc edi\n1:`
+    ).join("\n")
+  }
   mov eax, 231
   syscall
 `,
@@ -108,8 +123,10 @@ _start:
   bl code
   mov x0, #0
 ${
-    CHECKS.map(({ at, is }) =>
-      `  ldr x1, =${at}\n  ldr w1, [x1]\n  ldr w2, =${is >>> 0}\n  cmp w1, w2\n  cinc x0, x0, ne`
+    CHECKS.map(({ at, is, not }) =>
+      `  ldr x1, =${at}\n  ldr w1, [x1]\n  ldr w2, =${is >>> 0}\n  cmp w1, w2\n  cinc x0, x0, ${
+        not ? "eq" : "ne"
+      }`
     ).join("\n")
   }
   mov x8, #94
@@ -118,27 +135,29 @@ ${
 `,
 };
 
-/** A thread with three calls: two that write, and one between them of a file whose last user the first was. */
-function data(number: number): string {
+/** A thread with five calls: three that write, of which the second finds its file closed by the first, and two with priorities. */
+function data({ write, ioprioGet }: Tools): string {
   const { lane, call, thread } = code;
-  const one = (n: number, fd: number, file: string, text: string) => `
+  const one = (n: number, number: number, args: string, file: string, ioprio = 0) => `
 .balign 16
-call${n}: .quad ${number}, ${fd}, ${text}, 3, 0, 0, 0, 99
+call${n}: .quad ${number}, ${args}, 0, 0, 0, 99
 .quad ${file}, queue
 .long ${n}, 99
-.skip ${call.size - 88}`;
+.skip ${call.ioprio - 88}
+.long ${ioprio}
+.skip ${call.size - call.ioprio - 4}`;
   return `
 .data
 .balign 64
-thread: .long lane - thread, 0
+thread: .long lane - thread, 1
 .quad 0, 0, 1000000
 .skip ${thread.size - 32}
 lane: .long 0
 .skip ${lane.tail - 4}
-.long 3
+.long 5
 .skip ${lane.ring - lane.tail - 4}
-.quad call1, call2, call3
-.skip ${lane.size - lane.ring - 24}
+.quad call1, call2, call3, call4, call5
+.skip ${lane.size - lane.ring - 40}
 queue: .long 0, 10000, 0, 0
 .quad 1
 .skip ${code.queue.size - 24}
@@ -146,7 +165,11 @@ file: .long 1, 9
 stdout: .long 9, 1
 one: .ascii "one"
 two: .ascii "two"
-${one(1, 1, "file", "one")}${one(2, 9, "stdout", "two")}${one(3, 1, "stdout", "two")}
+${one(1, write, "1, one, 3", "file")}
+${one(2, write, "9, two, 3", "stdout")}
+${one(3, write, "1, two, 3", "stdout")}
+${one(4, ioprioGet, "1, 0, 0", "stdout", 0x4005)}
+${one(5, ioprioGet, "1, 0, 0", "stdout")}
 .text
 .balign 16
 code:
