@@ -93,7 +93,11 @@ export const MADV_DONTFORK = 10;
 export const SIGEV_NONE = 1;
 
 // linux/magic.h
+export const BTRFS_SUPER_MAGIC = 0x9123683e;
+export const EXT4_SUPER_MAGIC = 0xef53;
 export const FUSE_SUPER_MAGIC = 0x65735546;
+export const TMPFS_MAGIC = 0x01021994;
+export const XFS_SUPER_MAGIC = 0x58465342;
 
 // linux/capability.h
 export const _LINUX_CAPABILITY_VERSION_3 = 0x20080522;

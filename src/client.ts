@@ -113,7 +113,8 @@ export class IoClient implements AsyncDisposable {
   readonly #one: IoRegion[] = [];
 
   /**
-   * Makes a ring and a pool.
+   * Makes a ring and a pool. Without `--allow-ffi` there is no ring, and the pool is memory of JavaScript: such a client serves devices in
+   * RAM (`ramDevice` of `@dmio/dmio/testing`) alone.
    *
    * @param options Its pool, queue depth and polling.
    * @throws {RangeError} When an option is out of its range.

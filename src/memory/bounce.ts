@@ -97,8 +97,9 @@ export class Bounce implements PageWaiter {
     this.waiting = false;
     this.#end = Math.min(this.#start + this.#taken * pageSize(), this.#need);
     const length = this.#end - this.#start;
+    // The caller may have detached or shrunk the memory. The kernel's error for a bad address is EFAULT.
     if (io.op.writes && this.#memory.copyTo(this.#start, this.#pages, 0, length) < length) {
-      this.#fault();
+      this.#failRest(EFAULT);
       this.#giveBack();
       this.over = true;
     } else {
@@ -117,10 +118,7 @@ export class Bounce implements PageWaiter {
   cancel(errno: number): void {
     if (!this.waiting) return;
     this.waiting = false;
-    for (let i = 0; i < this.io.count; i++) {
-      const region = this.io.regions[i]!;
-      if (region.bytes > this.#start) region.fail(errno, this.#start);
-    }
+    this.#failRest(errno);
     this.over = true;
     this.#served.push(this);
     // Bounces behind it may have waited for nothing else.
@@ -139,7 +137,7 @@ export class Bounce implements PageWaiter {
     const { io } = this;
     const length = this.#end - this.#start;
     if (!io.op.writes && !io.abandoned) {
-      if (this.#pages.copyTo(0, this.#memory, this.#start, length) < length) this.#fault();
+      if (this.#pages.copyTo(0, this.#memory, this.#start, length) < length) this.#failRest(EFAULT);
     }
     this.#giveBack();
     this.#start = this.#end;
@@ -153,11 +151,11 @@ export class Bounce implements PageWaiter {
     return this.#unit > MAX_VECTORS && this.#pages.count > MAX_VECTORS;
   }
 
-  // The caller detached or shrank the memory while it was in use. The kernel's error for a bad address is EFAULT.
-  #fault(): void {
+  // Fails the regions that are not done, also one of 0 sectors that is still to be flushed.
+  #failRest(errno: number): void {
     for (let i = 0; i < this.io.count; i++) {
       const region = this.io.regions[i]!;
-      if (region.bytes > this.#start) region.fail(EFAULT, this.#start);
+      if (region.bytes > this.#start || region.flush !== null) region.fail(errno, this.#start);
     }
   }
 

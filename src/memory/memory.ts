@@ -176,9 +176,10 @@ const sharedArenas = new WeakMap<SharedArrayBuffer, Arena>();
  * @returns Its arena, or null when it is not shared, or the program may not ask where it lies.
  */
 export function sharedArena(buffer: ArrayBufferLike): Arena | null {
-  if (!(buffer instanceof SharedArrayBuffer) || buffer.byteLength === 0 || !mayCallC()) return null;
+  if (!(buffer instanceof SharedArrayBuffer) || buffer.byteLength === 0) return null;
   let arena = sharedArenas.get(buffer);
   if (arena === undefined) {
+    if (!mayCallC()) return null;
     const bytes = new Uint8Array(buffer);
     arena = { address: addressOf(Deno.UnsafePointer.of(bytes)), bytes, index: -1 };
     sharedArenas.set(buffer, arena);

@@ -5,11 +5,13 @@
  */
 
 import { EAGAIN, EBUSY, EINTR, EIO } from "../../ffi/errno.ts";
+import { IOSQE_ASYNC, RWF_DSYNC } from "../../ffi/uapi.ts";
 import { isGone, SECTOR_SIZE } from "../device/device.ts";
 import { type Engine, MAX_VECTORS } from "../engine/engine.ts";
 import type { Sqe } from "../engine/sqe.ts";
 import { AGAIN, DONE, FAILED, type Outcome, type RegionIo, type Transfer } from "../schedule/io.ts";
 import { isMediumError, moved, nextLength, searchesOn } from "./locate.ts";
+import { place } from "./range.ts";
 
 /** Bytes of one SQE: long enough for full speed, short enough that regions share a device and a copy stays in the CPU's cache. */
 export const MOST_BYTES: number = 512 << 10;
@@ -57,19 +59,18 @@ export function nextRun(region: RegionIo, mostBytes: number = MOST_BYTES): numbe
 /** Fills the SQE of a transfer: one run of memory by its address, several as an array of iovecs. */
 export function prepData(opcodes: Opcodes, transfer: Transfer, sqe: Sqe, engine: Engine): void {
   const region = transfer.region!;
-  const { segments, rwFlags, ioprio } = region.io;
-  const { requested, segment, segmentAt, offset } = transfer;
-  sqe.opFlags = rwFlags;
+  const { segments, ioprio } = region.io;
+  const { requested, segment, segmentAt } = transfer;
+  sqe.opFlags = region.rwFlags;
+  // Through the page cache of some file systems (XFS, btrfs) the kernel would sync on this thread, while it submits.
+  if (sqe.opFlags !== 0 && !region.device.direct) sqe.flags |= IOSQE_ASYNC;
   sqe.ioprio = ioprio;
   sqe.address3 = 0;
   sqe.segments = segments;
   sqe.segment = segment;
   sqe.segmentAt = segmentAt;
   sqe.bytes = requested;
-  // A byte offset may pass 2^53, its two halves do not; a sector is a safe integer, so its low 32 bits survive the shift.
-  const sector = region.sector + Math.floor(offset / SECTOR_SIZE);
-  sqe.offsetLow = ((sector << 9) | (offset % SECTOR_SIZE)) >>> 0;
-  sqe.offsetHigh = Math.floor(sector / 2 ** 23);
+  place(transfer, sqe);
   if (segmentAt + requested <= segments.length[segment]! && engine.features.plainOpcodes) {
     const arena = segments.arena[segment]!;
     const fixed = transfer.fixed = arena.index >= 0 && region.queue.takesFixed;
@@ -114,13 +115,15 @@ function transferred(transfer: Transfer, result: number): Outcome {
 
 function failed(transfer: Transfer, errno: number): Outcome {
   const region = transfer.region!;
+  const syncs = (region.rwFlags & RWF_DSYNC) !== 0;
   switch (errno) {
     case 0: // nothing transferred, without an error: the end of a device that shrank, or a write without progress
       return fail(transfer, EIO);
     case EAGAIN:
     case EBUSY:
     case EINTR:
-      return tryAgain(transfer, errno);
+      // From a direct device they mean that nothing was done. A sync of the page cache gives any error of the medium.
+      return syncs && !region.device.direct ? fail(transfer, errno) : tryAgain(transfer, errno);
   }
   if (!isMediumError(errno)) {
     // A device that dies during the search reports the error that started the search.
@@ -130,6 +133,9 @@ function failed(transfer: Transfer, errno: number): Outcome {
     region.gone = true;
     return fail(transfer, errno);
   }
+  // The sync of a durable write tells once what the device or the page cache lost, of other writes, too: a second try would succeed and
+  // hide that. Nor can a neighbour have failed it, as the kernel merges no FUA write (REQ_NOMERGE_FLAGS).
+  if (syncs) return fail(transfer, errno);
   if (region.errno !== 0 && region.failedAt <= transfer.offset) return fail(transfer, errno);
   if (region.io.locate) return searchesOn(transfer, errno) ? AGAIN : fail(transfer, errno);
   // The kernel may have merged it with a neighbour into one command, which the neighbour failed.

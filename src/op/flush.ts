@@ -6,11 +6,12 @@
 
 import { IORING_FSYNC_DATASYNC, IORING_OP_FSYNC } from "../../ffi/uapi.ts";
 import { DONE, MAX_REGIONS, type Operation } from "../schedule/io.ts";
-import { clear, failed } from "./range.ts";
+import { clear, ended } from "./range.ts";
 
 /**
  * Flushes the device of each region (`fdatasync(2)`): the device's cache, and before it the dirty pages of the page cache. It is never tried
- * twice, as the kernel reports a page that could not be written once: a second flush would succeed and mean nothing.
+ * twice, whatever the error: the kernel reports a page that it could not write once (errseq_t), with any number that a driver or a file
+ * system gave. A second flush would succeed and mean nothing.
  */
 export const flush: Operation = {
   name: "flush",
@@ -29,6 +30,6 @@ export const flush: Operation = {
     sqe.opFlags = IORING_FSYNC_DATASYNC;
     transfer.fixed = false;
   },
-  complete: (transfer, result) => result >= 0 ? DONE : failed(transfer, -result),
+  complete: (transfer, result) => result >= 0 ? DONE : ended(transfer, -result),
   giveUp() {},
 };

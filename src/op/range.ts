@@ -35,9 +35,11 @@ export function clear(sqe: Sqe): void {
 
 /** Sets the byte offset of an SQE to the start of a transfer. */
 export function place(transfer: Transfer, sqe: Sqe): void {
-  const first = firstByte(transfer);
-  sqe.offsetLow = first >>> 0;
-  sqe.offsetHigh = Math.floor(first / 2 ** 32);
+  const { region, offset } = transfer;
+  // A byte offset may pass 2^53, its two halves do not; a sector is a safe integer, so its low 32 bits survive the shift.
+  const sector = region!.sector + Math.floor(offset / SECTOR_SIZE);
+  sqe.offsetLow = ((sector << 9) | (offset % SECTOR_SIZE)) >>> 0;
+  sqe.offsetHigh = Math.floor(sector / 2 ** 23);
 }
 
 /** Fills an SQE with `fallocate(2)` on the range of a transfer. */
@@ -62,6 +64,11 @@ export function ioctl(transfer: Transfer, sqe: Sqe, request: number): void {
 export function failed(transfer: Transfer, errno: number): Outcome {
   const again = errno === EAGAIN || errno === EBUSY || errno === EINTR;
   if (again && ++transfer.retries <= RETRIES) return AGAIN;
+  return ended(transfer, errno);
+}
+
+/** Ends a transfer with an error, whatever it is. */
+export function ended(transfer: Transfer, errno: number): Outcome {
   const region = transfer.region!;
   if (isGone(region.device)) region.gone = true;
   transfer.errno = errno;

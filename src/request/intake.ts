@@ -126,7 +126,10 @@ function takeOptions(io: Io, { locate, ioprio, preflush, fua, unmap, fallback }:
   if (locate !== undefined) io.locate = locate;
   if (ioprio !== undefined) io.ioprio = ioprio;
   if (preflush === true) io.preflush = flush;
-  if (fua === true) io.rwFlags = RWF_DSYNC;
+  if (fua === true) {
+    io.rwFlags = RWF_DSYNC;
+    io.postflush = flush;
+  }
   if (unmap !== undefined) io.unmap = unmap;
   if (fallback !== undefined) io.fallback = fallback;
 }

@@ -91,10 +91,13 @@ export class Disk {
   read(at: number, into: Uint8Array): void {
     this.#medium.read(at, into);
     if (this.unflushed === 0) return;
-    for (const { block, from, to } of this.#pieces(at, at + into.length)) {
+    const { blockSize } = this;
+    const last = blockOf(at + into.length - 1, blockSize);
+    for (let block = blockOf(at, blockSize); block <= last; block++) {
       const newest = this.#cache!.get(block)?.at(-1);
       if (newest === undefined) continue;
-      const start = block * this.blockSize;
+      const start = block * blockSize;
+      const [from, to] = [Math.max(at, start), Math.min(at + into.length, start + blockSize)];
       into.set(newest.subarray(from - start, to - start), from - at);
     }
   }
@@ -108,10 +111,14 @@ export class Disk {
    */
   write(at: number, bytes: Uint8Array, durable = false): void {
     if (this.#cache === null) return this.#medium.write(at, bytes);
+    const { blockSize } = this;
     const copy = bytes.slice();
-    for (const { block, from, to } of this.#pieces(at, at + bytes.length)) {
+    const last = blockOf(at + bytes.length - 1, blockSize);
+    for (let block = blockOf(at, blockSize); block <= last; block++) {
+      const start = block * blockSize;
+      const [from, to] = [Math.max(at, start), Math.min(at + bytes.length, start + blockSize)];
       let version = copy.subarray(from - at, to - at);
-      if (version.length < this.blockSize) version = this.#patched(block, from, version);
+      if (version.length < blockSize) version = this.#patched(block, from, version);
       if (durable) this.#settle(block, version);
       else this.#keep(block, version);
     }
@@ -191,18 +198,13 @@ export class Disk {
     const last = Math.ceil(to / this.blockSize);
     for (const block of this.#cache!.keys()) if (block >= first && block < last) blocks.add(block);
     for (const [start, end] of this.#medium.runs(from, to)) {
-      for (const { block } of this.#pieces(start, end)) blocks.add(block);
+      const last = blockOf(end - 1, this.blockSize);
+      for (let block = blockOf(start, this.blockSize); block <= last; block++) blocks.add(block);
     }
     return blocks;
   }
+}
 
-  // The blocks of `[from, to)`, and the part of each that lies in it.
-  *#pieces(from: number, to: number): Generator<{ block: number; from: number; to: number }> {
-    for (let at = from; at < to;) {
-      const block = Math.floor(at / this.blockSize);
-      const end = Math.min(to, (block + 1) * this.blockSize);
-      yield { block, from: at, to: end };
-      at = end;
-    }
-  }
+function blockOf(at: number, blockSize: number): number {
+  return Math.floor(at / blockSize);
 }

@@ -121,7 +121,8 @@ export class DeviceFaults {
   }
 
   /**
-   * Lets operations hang until the fault is taken back; then they are done.
+   * Lets operations hang until the fault is taken back; then they are done. A blocking call to a device that hangs breaks its client with a
+   * `DmioFault` that says so, as nothing could take the fault back meanwhile.
    *
    * @param scope Which operations.
    * @returns The fault.

@@ -49,6 +49,8 @@ export class RamDisk {
     this.#inFlight.add(op);
     if (this.#deaths.size > 0) return this.#end(op, EIO);
     for (const [rule, effect] of this.rules) if (rule.strikes(op)) effect(op);
+    // It died of this operation, which other faults may hold up besides.
+    if (this.#deaths.size > 0) this.#end(op, EIO);
   }
 
   /** Forgets an operation: nothing is to become of it any more. */

@@ -1,11 +1,12 @@
 /** The list of block devices: what it says of each, and on which of them the running system stands. */
 
-import { assert, assertEquals, assertFalse, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertFalse, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { BlockDevice, type BlockDeviceInfo } from "../../mod.ts";
+import { compareNames } from "../../src/device/list.ts";
 import { runAsNobody } from "../support/as_nobody.ts";
 import { run, succeed } from "../support/commands.ts";
 import { LoopDevice, loopDevices } from "../support/loop.ts";
-import { ext4, mounted, partitions, swap } from "../support/mount.ts";
+import { ext4, fileSystemLack, mounted, partitions, swap } from "../support/mount.ts";
 import { runProgram } from "../support/program.ts";
 import { testUnless } from "../support/test_unless.ts";
 import { ZramDevice, zramLack } from "../support/zram.ts";
@@ -156,18 +157,22 @@ Deno.test("mounts are those of the device itself, each once, under their own nam
   assertEquals([system, part?.system], [false, false]);
 });
 
-Deno.test("each member of a mounted btrfs is listed with its mount point", async () => {
-  await using one = await LoopDevice.create({ bytes: 128 << 20 });
-  await using other = await LoopDevice.create({ bytes: 128 << 20 });
-  await succeed("mkfs.btrfs", "-q", "-f", "-d", "single", "-m", "raid1", one.path, other.path);
-  try {
-    await using mount = await mounted(other.path);
-    assertEquals([get(one.path).mounts, get(other.path).mounts], [[mount.point], [mount.point]]);
-  } finally {
-    // The kernel keeps the devices of a btrfs in mind, for its next mount.
-    await run(["btrfs", "device", "scan", "--forget", one.path]);
-  }
-});
+testUnless(
+  await fileSystemLack("btrfs"),
+  "each member of a mounted btrfs is listed with its mount point",
+  async () => {
+    await using one = await LoopDevice.create({ bytes: 128 << 20 });
+    await using other = await LoopDevice.create({ bytes: 128 << 20 });
+    await succeed("mkfs.btrfs", "-q", "-f", "-d", "single", "-m", "raid1", one.path, other.path);
+    try {
+      await using mount = await mounted(other.path);
+      assertEquals([get(one.path).mounts, get(other.path).mounts], [[mount.point], [mount.point]]);
+    } finally {
+      // The kernel keeps the devices of a btrfs in mind, for its next mount.
+      await run(["btrfs", "device", "scan", "--forget", one.path]);
+    }
+  },
+);
 
 Deno.test("the device of the root file system is one that the running system stands on", () => {
   for (const disk of BlockDevice.list()) {
@@ -206,6 +211,14 @@ Deno.test("swap on a loop device makes the system stand on the device of its fil
   assertFalse(get(lower.path).system);
   await using _swap = await swap(upper.path);
   assertEquals([get(upper.path).system, get(lower.path).system], [true, true]);
+});
+
+Deno.test("the list is in the natural order of names", async () => {
+  await using _loops = await loopDevices(12, { bytes: 1 << 20 });
+  const names = BlockDevice.list().map(({ name }) => name);
+  assertEquals(names, names.toSorted(compareNames));
+  // Twelve loop devices have numbers of one digit and of two, which text does not sort by value.
+  assertNotEquals(names, names.toSorted());
 });
 
 Deno.test("the list is whole while other devices come and go", async () => {

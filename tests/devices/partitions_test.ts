@@ -2,6 +2,7 @@
 
 import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
 import { BlockDevice, IoClient, SystemError } from "../../mod.ts";
+import { ramDevice } from "../../src/testing/ram_device.ts";
 import { runAsNobody } from "../support/as_nobody.ts";
 import { expectSame, pattern } from "../support/bytes.ts";
 import { exists, run, settlesWithin, succeed } from "../support/commands.ts";
@@ -96,14 +97,24 @@ testUnless(
       console.log(error.name, error.message);
     }`);
     const number = await succeed("stat", "-c", "%Hr %Lr", loop.path);
-    const own = "mount -t tmpfs own /dev && mknod /dev/null c 1 3 && mknod /dev/urandom c 1 9 && mknod " +
-      `${loop.path} b ${number} && exec "$@"`;
+    const own = [
+      "mkdir dev",
+      "mount -t tmpfs own dev",
+      "mkdir dev/shm",
+      "mount --rbind /dev/shm dev/shm", // where the program lies
+      "mknod dev/null c 1 3",
+      "mknod dev/urandom c 1 9",
+      `mknod ${loop.path.slice(1)} b ${number}`,
+      "mount --rbind dev /dev",
+      'exec "$@"',
+    ].join(" && ");
     const wrapper = ["unshare", "--mount", "sh", "-c", own, "sh"];
     const never = await runIn(folder, { source: "", args: [loop.path] }, wrapper);
     assertEquals([never.code, never.stderr], [0, ""]);
     for (const word of ["NotFound", `${loop.path}p1`, "devtmpfs"]) assertStringIncludes(never.stdout, word);
     const part = await succeed("stat", "-c", "%Hr %Lr", `${loop.path}p1`);
     const args = [loop.path, "late", `${loop.path}p1 b ${part}`];
+    Deno.removeSync(folder.join("dev"));
     const late = await runIn(folder, { source: "", args }, wrapper);
     assertEquals([late.code, late.stdout.trim(), late.stderr], [0, `${loop.path}p1`, ""]);
   },
@@ -163,10 +174,12 @@ Deno.test("a loop device without --partscan has no table to read, and the error 
   assertStringIncludes(error.message, "--partscan");
 });
 
-Deno.test("a file, a partition and a closed device are refused", async () => {
+Deno.test("a file, a device in RAM, a partition and a closed device are refused", async () => {
   await using scratch = await Scratch.create();
   await using file = BlockDevice.open(scratch.join("file"), { write: true, create: 4096 });
   await assertRejects(() => file.rereadPartitions(), TypeError, "no block device");
+  using ram = ramDevice(1 << 20);
+  await assertRejects(() => ram.rereadPartitions(), TypeError, "no block device of the system");
   await using loop = await disk();
   await using parts = await partitions(loop.path, [2048, 2048]);
   await using part = BlockDevice.open(parts.paths[0]!);

@@ -37,11 +37,14 @@ class Bed implements AsyncDisposable {
     this.io = new IoClient({ pages, queueDepth });
   }
 
-  static async create(count: number, { direct = true, pages = 64, queueDepth = 128 } = {}): Promise<Bed> {
+  static async create(
+    count: number,
+    { direct = true, pages = 64, queueDepth = 128, loop = true } = {},
+  ): Promise<Bed> {
     await using parts = new AsyncDisposableStack();
     const bed = parts.use(new Bed(pages, queueDepth));
     for (let i = 0; i < count; i++) {
-      const nbd = bed.#parts.use(await NbdDevice.create({ bytes: BYTES, flushes: true, log: true }));
+      const nbd = bed.#parts.use(await NbdDevice.create({ bytes: BYTES, loop, flushes: true, log: true }));
       const bdev = BlockDevice.open(nbd.path, { write: true, direct });
       bed.#parts.defer(async () => {
         // A test that fails may leave requests that wait for a flush; and a buffered device syncs at its close.
@@ -129,6 +132,51 @@ Deno.test("a flush that is held keeps back the data of its own region alone", as
   for (const nbd of nbds) expectSame(nbd.contents(0, DATA.length), DATA);
 });
 
+// The kernel's FUSE takes RWF_DSYNC with direct I/O and does not sync; so the library flushes after the data.
+for (const [kind, memoryOf] of Object.entries(MEMORY)) {
+  Deno.test(`a durable write to a direct file of FUSE is answered when its flush is, from ${kind}`, async () => {
+    await using bed = await Bed.create(3, { loop: false });
+    const { io, nbds } = bed;
+    const memory = memoryOf(io);
+    nbds[0]!.setFlushes("fail-once");
+    nbds[2]!.setFlushes("hold");
+    const answer = io.write(bed.regions(), memory, { fua: true });
+    await untilHeld(nbds[2]!);
+    expectSame(nbds[2]!.contents(0, DATA.length), DATA, "the data before its flush");
+    await expectNoAnswer(answer, "it is answered before its flush");
+    nbds[2]!.setFlushes("pass");
+    const { failures } = await answered(answer);
+    assertEquals(failures, [{ region: 0, errno: 5, code: "EIO", sector: 0 }]);
+    assertEquals(nbds.map((nbd) => nbd.events(["Flush"]).length), [2, 2, 2]);
+    nbds[1]!.setFlushes("hold");
+    const late = await io.write(bed.regions(8, 16), memory, { fua: true, timeout: MOMENT });
+    assertEquals(late.failures.map(({ region, code, sector }) => [region, code, sector]), [[
+      1,
+      "ETIMEDOUT",
+      16,
+    ]]);
+    nbds[1]!.setFlushes("pass");
+    assert(await settlesWithin(late.settled, PATIENCE));
+  });
+}
+
+Deno.test("a durable write whose flush was not issued by the deadline sets its bit", async () => {
+  await using bed = await Bed.create(1, { loop: false, queueDepth: 1 });
+  const { io, nbds: [nbd], bdevs: [bdev] } = bed;
+  nbd!.setFlushes("hold");
+  const page = io.pool.alloc(1);
+  const region = { bdev: bdev!, sector: 0, count: 8 };
+  // The flush of the first write takes the only place from the data of the second, and the second's flush waits behind the third's.
+  const first = io.write([region], page, { fua: true });
+  const second = io.write([region], page, { fua: true, timeout: MOMENT });
+  const third = io.write([region], page, { fua: true, timeout: MOMENT });
+  for (const late of await Promise.all([second, third])) {
+    assertEquals(late.failures.map(({ code, sector }) => [code, sector]), [["ETIMEDOUT", 0]]);
+  }
+  nbd!.setFlushes("pass");
+  assertEquals((await answered(first)).errorBits, 0n);
+});
+
 Deno.test("a hundred flushes that one device holds do not hold up the preflushes of another", async () => {
   await using bed = await Bed.create(2);
   const { io, nbds, bdevs } = bed;
@@ -167,6 +215,50 @@ for (const end of ["timeout", "signal"] as const) {
   });
 }
 
+Deno.test("a preflush of 0 sectors that was not issued by the deadline sets its bit", async () => {
+  for (const memory of [new Uint8Array(0), "page"] as const) {
+    await using bed = await Bed.create(1, { queueDepth: 1 });
+    const { io, nbds: [nbd], bdevs: [bdev] } = bed;
+    nbd!.setFlushes("hold");
+    const first = io.flush([bdev!]);
+    await untilHeld(nbd!);
+    const none = { bdev: bdev!, sector: 16, count: 0 };
+    const source = memory === "page" ? io.pool.alloc(1) : memory;
+    const { failures } = await io.write([none], source, { preflush: true, timeout: MOMENT });
+    assertEquals(failures.map(({ code, sector }) => [code, sector]), [["ETIMEDOUT", 16]]);
+    const aborted = await io.write([none], source, { preflush: true, signal: AbortSignal.abort() });
+    assertEquals(aborted.failures.map(({ code }) => code), ["ECANCELED"]);
+    nbd!.setFlushes("pass");
+    assertEquals((await answered(first)).errorBits, 0n);
+  }
+});
+
+for (const end of ["timeout", "transfer"] as const) {
+  Deno.test(`a preflush of 0 sectors beside a copy that waits for pages until its ${end} sets its bit`, async () => {
+    await using bed = await Bed.create(2, { pages: 8 });
+    const { io, nbds, bdevs } = bed;
+    // Copies have a few pages of their own, which requests to a device that holds its flushes keep.
+    const all = io.pool.alloc(io.pool.available);
+    nbds[1]!.setFlushes("hold");
+    const holding = Array.from(
+      { length: 3 },
+      () => io.write(bed.regions().slice(1), DATA, { preflush: true }),
+    );
+    await untilHeld(nbds[1]!);
+    const memory = new Uint8Array(4096);
+    const regions = bdevs.map((bdev, i) => ({ bdev, sector: 0, count: 8 * i }));
+    const options = end === "timeout" ? { preflush: true, timeout: MOMENT } : { preflush: true };
+    const answer = io.write(regions, memory, options);
+    if (end === "timeout") await answer;
+    else memory.buffer.transfer();
+    nbds[1]!.setFlushes("pass");
+    const code = end === "timeout" ? "ETIMEDOUT" : "EFAULT";
+    assertEquals((await answer).failures.map(({ region, code }) => [region, code]), [[0, code], [1, code]]);
+    await Promise.all(holding);
+    io.pool.free(all);
+  });
+}
+
 Deno.test("a device and a client that are closed during a preflush wait for the data", async () => {
   await using bed = await Bed.create(2);
   const { io, nbds, bdevs } = bed;
@@ -181,11 +273,29 @@ Deno.test("a device and a client that are closed during a preflush wait for the 
   for (const nbd of nbds) expectSame(nbd.contents(0, DATA.length), DATA);
 });
 
-for (const what of ["preflush", "flush"] as const) {
+Deno.test("a flush that fails is not tried again, as a second would hide what the first lost", async () => {
+  await using bed = await Bed.create(1);
+  const { io, nbds: [nbd], bdevs, bdevs: [bdev] } = bed;
+  nbd!.setFlushes("fail-once");
+  assertEquals((await io.flush(bdevs)).errorBits, 1n);
+  nbd!.setFlushes("fail-once");
+  assertEquals(
+    (await io.write([{ bdev: bdev!, sector: 0, count: 8 }], DATA, { preflush: true })).errorBits,
+    1n,
+  );
+  nbd!.setFlushes("fail-once");
+  for (const options of [{ fua: true }, { fua: true, locate: true }]) {
+    nbd!.setFlushes("fail-once");
+    const { errorBits } = await io.write([{ bdev: bdev!, sector: 0, count: 16 }], DATA, options);
+    assertEquals(errorBits, 1n, `the flush of a FUA, ${JSON.stringify(options)}`);
+  }
+});
+
+for (const what of ["fua", "preflush", "flush"] as const) {
   Deno.test(`what the page cache lost is reported by the next ${what}, though the device is well by then`, async () => {
     await using nbd = await NbdDevice.create({ bytes: BYTES });
     await using io = new IoClient({ pages: 64 });
-    const bdev = BlockDevice.open(nbd.path, { write: true });
+    await using bdev = BlockDevice.open(nbd.path, { write: true });
     assertEquals((await io.write([{ bdev, sector: 0, count: 8 }], DATA)).errorBits, 0n);
     nbd.fail();
     {
@@ -205,6 +315,5 @@ for (const what of ["preflush", "flush"] as const) {
       ? await io.flush([bdev])
       : await io.write([region], DATA, { [what]: true });
     assertEquals(errorBits, 1n);
-    await bdev.close();
   });
 }

@@ -36,8 +36,9 @@ Deno.test("every example of the README and of the docs runs as it stands", async
           /"(?:\/tmp\/)?(\w+\.img)"/g,
           (_, file) => JSON.stringify(scratch.join(file)),
         );
-        const { code: status, stderr } = await runProgram({ source });
-        assertEquals([status, stderr], [0, ""]);
+        const test = source.includes("Deno.test(");
+        const { code: status, stdout, stderr } = await runProgram({ source, test });
+        assertEquals([status, stderr], [0, ""], stdout);
         ran++;
       });
     }

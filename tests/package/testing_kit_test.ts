@@ -1,8 +1,7 @@
 /** The kit for tests as others use it: in their own test file, without any permission. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { run } from "../support/commands.ts";
-import { programFolder, runProgram } from "../support/program.ts";
+import { runProgram } from "../support/program.ts";
 
 const MIRROR = `
 import { IoClient } from "./mod.ts";
@@ -36,17 +35,11 @@ Deno.test("a test that forgets its client", () => {
 `;
 
 Deno.test("a test file without any permission runs a mirror over RAM devices, and is told what it left open", async () => {
-  await using folder = await programFolder("");
-  Deno.writeTextFileSync(folder.join("mirror_test.ts"), MIRROR);
-  const flags = ["--quiet", "--no-prompt", "--no-config", "--no-lock", "--no-check"];
-  const { code, stdout } = await run([Deno.execPath(), "test", ...flags, "mirror_test.ts"], {
-    cwd: folder.path,
-    env: { NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" },
-  });
+  const { code, stdout } = await runProgram({ source: MIRROR, test: true, permissions: [] });
   assertMatch(stdout, /a mirror reads from its second leg \.\.\. ok/);
   assertMatch(stdout, /a test that forgets its client \.\.\. FAILED/);
-  assertMatch(stdout, /the client made at file:\/\/\S+\/mirror_test\.ts:\d+:\d+ is not closed/);
-  assertMatch(stdout, /1 page of the client made at file:\/\/\S+\/mirror_test\.ts:\d+:\d+ is not freed/);
+  assertMatch(stdout, /the client made at file:\/\/\S+\/program\.ts:\d+:\d+ is not closed/);
+  assertMatch(stdout, /1 page of the client made at file:\/\/\S+\/program\.ts:\d+:\d+ is not freed/);
   assertEquals(code, 1);
 });
 

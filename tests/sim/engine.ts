@@ -9,25 +9,23 @@
 import type { EngineFeatures } from "../../src/engine/features.ts";
 import type { Completions, Engine } from "../../src/engine/engine.ts";
 import type { Sqe as PushedSqe } from "../../src/engine/sqe.ts";
-import type { Weather } from "./disk.ts";
+import type { Disk, Weather } from "./disk.ts";
 import { Files } from "./files.ts";
-import { AddressSpace, type Segment } from "./memory.ts";
-import { Random } from "../../src/testing/random.ts";
+import { Hardware } from "./hardware.ts";
+import { AddressSpace } from "./memory.ts";
+import type { Random } from "../../src/testing/random.ts";
 import {
   checkSqe,
-  dataOffset,
   describe,
-  isWrite,
+  meaningOf,
   OPCODES,
   READ,
   READ_FIXED,
-  READV,
   type Sqe,
   WRITE,
   WRITE_FIXED,
-  WRITEV,
 } from "./sqe.ts";
-import { Transfer } from "./transfer.ts";
+import { Vectors } from "./vectors.ts";
 import { chanceOf, type World } from "./world.ts";
 
 /** Times in a row that `submit` takes nothing though it could. */
@@ -73,10 +71,8 @@ export class SimEngine implements Engine {
   readonly #queue: Sqe[] = [];
   readonly #ready: Cqe[] = [];
   readonly #outstanding = new Map<string, Sqe>();
-  #vectors: Segment[] = [];
-  // What useVectors pointed the next SQE at.
-  #named: { readonly address: number; readonly segments: readonly Segment[] } | null = null;
-  #vectorsUsed = 0;
+  readonly #vectors: Vectors;
+  readonly #hardware: Hardware;
   #refusals = 0;
   #sqes = 0;
   #calls = 0;
@@ -90,6 +86,14 @@ export class SimEngine implements Engine {
     this.features = shape.features;
     this.memory = new AddressSpace(world, shape.features.fixedBuffers ? shape.tableEntries : 0);
     this.files = new Files(world, shape.tableEntries);
+    this.#vectors = new Vectors(world, this.memory, shape.vectors);
+    this.#hardware = new Hardware(
+      world,
+      weather,
+      this.memory,
+      this.files,
+      (sqe, result) => this.#ended(sqe, result),
+    );
     this.completions = {
       userData: new Uint32Array(shape.batch),
       generation: new Uint32Array(shape.batch),
@@ -121,87 +125,53 @@ export class SimEngine implements Engine {
   }
 
   get vectorRoom(): number {
-    return this.shape.vectors - this.#vectorsUsed;
+    return this.#vectors.room;
   }
 
   push(pushed: PushedSqe): void {
-    const { opcode, flags, bufferIndex } = pushed;
+    const { opcode, fd, flags, bufferIndex, userData, generation } = pushed;
     this.#checkFields(pushed);
     if (!this.features.plainOpcodes && (opcode === READ || opcode === WRITE)) {
       this.#violate(`${OPCODES[opcode]} on a kernel that does not know it`);
     }
     const fixed = opcode === READ_FIXED || opcode === WRITE_FIXED;
     if (!fixed && bufferIndex !== 0) this.#violate(`buffer index ${bufferIndex} with ${OPCODES[opcode]}`);
-    this.#queueSqe(pushed, this.#segmentsOf(pushed, fixed), (flags & 1) !== 0);
-  }
-
-  #checkFields({ opcode, ioprio, opFlags, ...fields }: PushedSqe): void {
-    this.#assertOpen("push");
-    if (this.room <= 0) this.#violate("push without room");
-    if (!(opcode in OPCODES)) this.#violate(`opcode ${opcode} is none that moves blocks`);
-    if (ioprio !== 0) this.#violate(`ioprio ${ioprio}, which no request set`);
-    if (opFlags !== 0) this.#violate(`rw_flags ${opFlags}, which no request set`);
-    for (const name of ["offsetLow", "offsetHigh", "userData", "generation", "length"] as const) {
-      const value = fields[name];
-      if (value !== value >>> 0) this.#violate(`${name} ${value} is not 32 bits without a sign`);
-    }
-  }
-
-  #segmentsOf({ opcode, address, length, bufferIndex }: PushedSqe, fixed: boolean): readonly Segment[] {
-    const named = this.#named;
-    this.#named = null;
-    if (opcode !== READV && opcode !== WRITEV) {
-      if (named !== null) this.#violate(`${OPCODES[opcode]} after useVectors`);
-      return [fixed ? this.memory.fixed(bufferIndex, address, length) : this.memory.plain(address, length)];
-    }
-    if (named === null) this.#violate(`${OPCODES[opcode]} without useVectors`);
-    if (address !== named.address || length !== named.segments.length) {
-      this.#violate(
-        `${OPCODES[opcode]} over ${length} iovecs at ${address}, which are not those of useVectors`,
-      );
-    }
-    return named.segments;
-  }
-
-  vector(address: number, length: number): void {
-    if (this.vectorRoom <= 0) this.#violate("vector without vectorRoom");
-    this.#vectorsUsed++;
-    this.#vectors.push(this.memory.plain(address, length));
-  }
-
-  useVectors(sqe: PushedSqe): void {
-    const segments = this.#vectors;
-    if (this.#named !== null) this.#violate("useVectors twice without a push");
-    if (segments.length === 0) this.#violate("useVectors without a vector");
-    if (segments.length > 1024) this.#violate(`${segments.length} iovecs: more than IOV_MAX`);
-    // No memory of the run's is there.
-    const address = 2 ** 46 + (this.#vectorsUsed - segments.length) * 16;
-    this.#vectors = [];
-    this.#named = { address, segments };
-    sqe.address = address;
-    sqe.length = segments.length;
-  }
-
-  #queueSqe(pushed: PushedSqe, segments: readonly Segment[], registered: boolean): void {
-    const { opcode, fd, offsetLow, offsetHigh, userData, generation } = pushed;
-    const disk = this.files.named(fd, registered);
+    const segments = this.#vectors.segmentsOf(pushed, fixed);
+    const disk = this.files.named(fd, (flags & 1) !== 0);
     const key = `${userData}/${generation}`;
     if (this.#outstanding.has(key)) this.#violate(`user_data ${key} is in flight already`);
     if (this.#outstanding.size >= this.capacity) this.#violate(`more than ${this.capacity} SQEs in flight`);
     const number = this.#sqes++;
-    const from = dataOffset(disk, offsetLow, offsetHigh);
-    const length = segments.reduce((sum, segment) => sum + segment.length, 0);
-    const sqe = { number, opcode, disk, from, length, segments, userData, generation, key };
+    const bytes = segments.reduce((sum, segment) => sum + segment.length, 0);
+    const meaning = meaningOf(this.world, disk, pushed, bytes);
+    const sqe = { number, opcode, disk, ...meaning, segments, userData, generation, key };
     checkSqe(this.world, sqe);
     this.#outstanding.set(key, sqe);
     this.#queue.push(sqe);
   }
 
+  #checkFields({ opcode, ioprio, ...fields }: PushedSqe): void {
+    this.#assertOpen("push");
+    if (this.room <= 0) this.#violate("push without room");
+    if (!(opcode in OPCODES)) this.#violate(`opcode ${opcode} is none of block I/O`);
+    if (ioprio !== 0) this.#violate(`ioprio ${ioprio}, which no request set`);
+    for (const name of ["offsetLow", "offsetHigh", "userData", "generation", "length", "opFlags"] as const) {
+      const value = fields[name];
+      if (value !== value >>> 0) this.#violate(`${name} ${value} is not 32 bits without a sign`);
+    }
+  }
+
+  vector(address: number, length: number): void {
+    this.#vectors.add(address, length);
+  }
+
+  useVectors(sqe: PushedSqe): void {
+    this.#vectors.use(sqe);
+  }
+
   submit(): number {
     this.#assertOpen("submit");
-    if (this.#vectors.length > 0 || this.#named !== null) {
-      this.#violate("submit with iovecs that no SQE has yet");
-    }
+    if (this.#vectors.pending) this.#violate("submit with iovecs that no SQE has yet");
     this.world.pass(1);
     if (this.#queue.length === 0) return 0;
     if (this.#refusals < REFUSALS_IN_A_ROW && this.#chance.chance(this.weather.refusedSubmit)) {
@@ -212,30 +182,16 @@ export class SimEngine implements Engine {
     this.#refusals = 0;
     let take = this.#queue.length;
     if (this.#chance.chance(this.weather.partialSubmit)) take = this.#chance.between(1, take);
-    for (const sqe of this.#queue.splice(0, take)) this.#start(sqe);
-    if (this.#queue.length === 0) this.#vectorsUsed = 0;
+    for (const sqe of this.#queue.splice(0, take)) this.#hardware.start(sqe);
+    if (this.#queue.length === 0) this.#vectors.submitted();
     return take;
   }
 
-  /** Decides from the SQE's number alone what becomes of it, so that other SQEs do not change its fate. */
-  #start(sqe: Sqe): void {
-    const { world, weather } = this;
-    const { disk, from, length } = sqe;
-    const chance = Random.of(world.seed, 1000 + sqe.number);
-    if (!this.files.isOpen(disk)) this.#violate(`${disk.name} was closed with an SQE queued`);
-    const delay = disk.hungUntil(world.now) - world.now +
-      (chance.chance(0.1) ? 0 : chance.below(weather.latency));
-    const outcome = disk.outcome(isWrite(sqe.opcode), from, length, world.now, weather, chance);
-    world.log(() => `start  ${describe(sqe)} -> ${outcome.result} in ${delay} us`);
-    const transfer = new Transfer(world, this.memory, sqe, () => this.files.isOpen(disk));
-    transfer.schedule(outcome, delay, chance);
-    world.hardware(delay, () => {
-      transfer.end(outcome, chance);
-      world.log(() => `end    ${describe(sqe)} -> ${outcome.result}`);
-      this.#calls = 0;
-      this.completed++;
-      this.#ready.push({ sqe, result: outcome.result });
-    });
+  // Its CQE is there.
+  #ended(sqe: Sqe, result: number): void {
+    this.#calls = 0;
+    this.completed++;
+    this.#ready.push({ sqe, result });
   }
 
   reap(): number {
@@ -249,6 +205,7 @@ export class SimEngine implements Engine {
       generation[i] = cqe.sqe.generation;
       result[i] = cqe.result;
       this.#outstanding.delete(cqe.sqe.key);
+      this.#hardware.reaped(cqe.sqe, cqe.result);
     }
     // What was copied out last time is gone.
     userData.fill(0xffffffff, count);
@@ -311,6 +268,11 @@ export class SimEngine implements Engine {
     if (!this.features.fixedFiles) this.#violate("registerFile without registered files");
     this.files.register(index, fd);
     return 0;
+  }
+
+  /** Cuts the power of a disk, under whatever is in flight. */
+  cutPower(disk: Disk): void {
+    this.#hardware.cutPower(disk);
   }
 
   /** Whether the kernel may still touch any byte of `[address, address + length)`. */

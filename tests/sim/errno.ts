@@ -18,6 +18,7 @@ export const NAME_OF: Readonly<Record<number, string>> = {
   16: "EBUSY",
   19: "ENODEV",
   22: "EINVAL",
+  25: "ENOTTY",
   27: "EFBIG",
   28: "ENOSPC",
   30: "EROFS",
@@ -46,5 +47,7 @@ export const TRANSIENT = [4, 11] as const;
 export const EIO = 5;
 export const ENOSPC = 28;
 export const EINVAL = 22;
+export const ENOTTY = 25;
+export const EOPNOTSUPP = 95;
 export const ETIMEDOUT = 110;
 export const ECANCELED = 125;

@@ -9,8 +9,7 @@ import type { Disk } from "./disk.ts";
 import type { SimEngine } from "./engine.ts";
 
 /** Operations by their numbers, as in the kernel. */
-export const READ = 0;
-export const WRITE = 1;
+export const NUMBERS = { read: 0, write: 1, flush: 2, discard: 3, zeroes: 9 } as const;
 
 export interface Device {
   close(): unknown;
@@ -52,6 +51,14 @@ export interface Result {
 export interface How {
   /** Whether the first bad block is searched for. */
   locate?: boolean;
+  /** Whether the device is flushed before the data. */
+  preflush?: boolean;
+  /** Whether a write is durable by itself. */
+  fua?: boolean;
+  /** Whether zeroes may be a hole. */
+  unmap?: boolean;
+  /** Whether zeroes are written where the device makes none. */
+  fallback?: boolean;
 }
 
 export interface Deadline extends How {
@@ -71,11 +78,20 @@ export interface Client {
   readonly pool: Pool;
   read(region: Region, memory: Memory, deadline?: Deadline): Promise<Result>;
   write(regions: Region[], memory: Memory, deadline?: Deadline): Promise<Result>;
+  /** The operations without data, if it has them; then it has options, too. */
+  readonly more?: {
+    flush(regions: Region[], deadline?: Deadline): Promise<Result>;
+    discard(regions: Region[], deadline?: Deadline): Promise<Result>;
+    writeZeroes(regions: Region[], deadline?: Deadline): Promise<Result>;
+    flushSync(regions: Region[]): Result;
+    discardSync(regions: Region[]): Result;
+    writeZeroesSync(regions: Region[], how?: How): Result;
+  };
   /** The callback form, under the dm-io functions. */
   notify?(
-    op: typeof READ | typeof WRITE,
+    op: number,
     regions: Region[],
-    memory: Memory,
+    memory: Memory | null,
     fn: (errorBits: bigint, context: unknown) => void,
     context: unknown,
     how?: How,

@@ -4,11 +4,12 @@
  * @module
  */
 
+import { flush } from "../../src/op/flush.ts";
 import { write } from "../../src/op/write.ts";
-import type { RegionIo } from "../../src/schedule/io.ts";
+import { DONE, type Operation, type RegionIo } from "../../src/schedule/io.ts";
 import { Scheduler } from "../../src/schedule/scheduler.ts";
 
-/** The planted faults. Each comes true at the 20th time that it can. */
+/** The planted faults. Each of the first comes true at the 20th time that it can; those about what is durable, each time. */
 export const LIBRARY_PLANTS = {
   "an operation that completes twice": () => {
     const collect = Scheduler.prototype.collect;
@@ -39,6 +40,43 @@ export const LIBRARY_PLANTS = {
     };
     return () => write.complete = complete;
   },
+  "an answer without its flush": () => {
+    const { add } = Scheduler.prototype;
+    Scheduler.prototype.add = function (io) {
+      if (io.op === flush) { for (const region of io.regions) region.issued = region.end; }
+      add.call(this, io);
+    };
+    return () => Scheduler.prototype.add = add;
+  },
+  "a dropped FUA": () =>
+    changed(write, "prep", (prep) => (transfer, sqe, engine) => {
+      prep(transfer, sqe, engine);
+      sqe.opFlags = 0;
+    }),
+  "data that does not wait for its preflush": () => {
+    const { add } = Scheduler.prototype;
+    Scheduler.prototype.add = function (io) {
+      for (const region of io.regions) region.flush = null;
+      add.call(this, io);
+    };
+    return () => Scheduler.prototype.add = add;
+  },
+  "data that is written after a failed preflush": () =>
+    changed(flush, "complete", (complete) => (transfer, result) => {
+      const outcome = complete(transfer, result);
+      return transfer.region!.flush === null ? outcome : DONE;
+    }),
 } satisfies Record<string, () => () => void>;
+
+// Puts another member into an operation. @returns Takes that back.
+function changed<Name extends keyof Operation>(
+  op: Operation,
+  name: Name,
+  change: (old: Operation[Name]) => Operation[Name],
+): () => void {
+  const old = op[name];
+  op[name] = change(old);
+  return () => op[name] = old;
+}
 
 const NTH = 20;

@@ -159,6 +159,11 @@ export function equal(a: Uint8Array, b: Uint8Array): boolean {
   return true;
 }
 
+/** What a request without data is lent. */
+export function noMemory(chance: Random): Loan {
+  return new Loan("no", new Uint8Array(0), [], [], () => {}, chance);
+}
+
 const KINDS = [
   "pool",
   "pool part",

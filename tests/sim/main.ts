@@ -48,7 +48,7 @@ if (values.seed !== undefined) {
   const seconds = (performance.now() - began) / 1000;
   console.log(
     `${seeds} seeds in ${seconds.toFixed(1)} s: ${tally.requests} requests, ${tally.completed} SQEs, ` +
-      `${tally.failedRegions} regions failed`,
+      `${tally.failedRegions} regions failed, ${tally.cuts} power cuts`,
   );
   if (found) {
     console.error(`seed ${found.seed}: ${found.error.message}\n  ${replayCommand(found.seed, steps)}`);

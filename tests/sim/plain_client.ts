@@ -141,7 +141,7 @@ class PlainClient implements Client {
     to: number,
   ): Generator<void, { at: number; errno: number } | undefined> {
     const { disk } = region.bdev as PlainDevice;
-    const block = Math.max(512, disk.logicalBlockSize);
+    const block = Math.max(512, disk.facts.logicalBlockSize);
     let at = from;
     while (at < to) {
       const result = yield* this.#sqe(write, region, bounce, at, to - at);

@@ -4,23 +4,17 @@
  * @module
  */
 
+import { call, callSync, notify } from "./calls.ts";
 import type { Disk } from "./disk.ts";
 import { drawRequest } from "./draw.ts";
 import { SimEngine } from "./engine.ts";
-import {
-  type Client,
-  type Deadline,
-  type Device,
-  type Library,
-  READ,
-  type Result,
-  WRITE,
-} from "./library.ts";
+import { Ledger } from "./ledger.ts";
+import type { Client, Deadline, Device, Library, Result } from "./library.ts";
 import { Hoard } from "./hoard.ts";
 import { PoolPages } from "./loan.ts";
 import type { Request, Target } from "./model.ts";
 import type { Random } from "../../src/testing/random.ts";
-import { drawDisks, drawEngine, drawWeather } from "./shape.ts";
+import { drawCuts, drawDisks, drawEngine, drawWeather } from "./shape.ts";
 import { chanceOf, Violation, World } from "./world.ts";
 
 /** Requests that a run keeps under way at most. */
@@ -33,6 +27,7 @@ export interface Tally {
   requests: number;
   failedRegions: number;
   completed: number;
+  cuts: number;
 }
 
 /**
@@ -75,12 +70,13 @@ interface UnderWay {
 
 interface Handle {
   readonly disk: Disk;
+  readonly ledger: Ledger;
   device: Device;
   closing: Promise<void> | undefined;
 }
 
 class Scene {
-  readonly tally: Tally = { requests: 0, failedRegions: 0, completed: 0 };
+  readonly tally: Tally = { requests: 0, failedRegions: 0, completed: 0, cuts: 0 };
   readonly #chance: Random;
   readonly #engine: SimEngine;
   readonly #client: Client;
@@ -103,7 +99,13 @@ class Scene {
     this.#engine.lockedMemoryRunsOut = chance.chance(0.1);
     this.#pages = new PoolPages(this.#client.pool, this.#engine, poolPages >> 1);
     this.#hoard = new Hoard(this.#pages, poolPages, chance);
-    this.#handles = disks.map((disk) => ({ disk, device: this.#open(disk), closing: undefined }));
+    this.#handles = disks.map((disk) => ({
+      disk,
+      ledger: new Ledger(world, disk),
+      device: this.#open(disk),
+      closing: undefined,
+    }));
+    for (const cut of drawCuts(disks, chance)) world.hardware(cut.at, () => this.#cutPower(cut.disks));
     world.log(() =>
       `${disks.length} disks, capacity ${this.#engine.capacity}, weather ${
         JSON.stringify(this.#engine.weather)
@@ -142,7 +144,7 @@ class Scene {
     const { request, regions } = drawn;
     const disks = new Set(regions.map((region) => region.disk));
     if (this.#client.notify && this.#chance.chance(0.2)) return this.#notify(request, regions, disks);
-    const deadline: Deadline = { locate: request.locate };
+    const deadline: Deadline = { ...request.how };
     let abort: AbortController | undefined;
     if (this.#deadlines && this.#chance.chance(0.3)) {
       deadline.timeout = this.#chance.pick([0.5, 1, 5, 20, 100]);
@@ -152,12 +154,7 @@ class Scene {
       abort = new AbortController();
       deadline.signal = abort.signal;
     }
-    const { memory } = request.loan;
-    const result = this.#calling(() =>
-      request.write
-        ? this.#client.write(regions, memory, deadline)
-        : this.#client.read(regions[0]!, memory, deadline)
-    );
+    const result = this.#calling(() => call(this.#client, request, regions, deadline));
     const entry: UnderWay = { request, done: this.#follow(request, result, () => entry), abort, disks };
     this.#underWay.add(entry);
   }
@@ -183,16 +180,7 @@ class Scene {
       this.#underWay.delete(entry);
       done.resolve();
     };
-    this.#calling(() =>
-      this.#client.notify!(
-        request.write ? WRITE : READ,
-        regions,
-        request.loan.memory,
-        fn,
-        request,
-        { locate: request.locate },
-      )
-    );
+    this.#calling(() => notify(this.#client, request, regions, fn));
   }
 
   #calling<T>(call: () => T): T {
@@ -236,7 +224,7 @@ class Scene {
     if (this.world.violation) return;
     try {
       const text = error instanceof Error ? error.stack : String(error);
-      this.world.violate(`request ${request.id} (${request.write ? "write" : "read"}) threw ${text}`);
+      this.world.violate(`request ${request.id} (${request.kind}) threw ${text}`);
     } catch { /* the world keeps it */ }
   }
 
@@ -244,13 +232,8 @@ class Scene {
     const drawn = this.#draw();
     if (!drawn) return;
     const { request, regions } = drawn;
-    const { memory } = request.loan;
     try {
-      const result = this.#calling(() =>
-        request.write
-          ? this.#client.writeSync(regions, memory, { locate: request.locate })
-          : this.#client.readSync(regions[0]!, memory, { locate: request.locate })
-      );
+      const result = this.#calling(() => callSync(this.#client, request, regions));
       this.#blockedUntil = this.world.now;
       this.world.log(() => `answer ${request.id} (sync): ${show(result)}`);
       request.answered(result);
@@ -265,7 +248,18 @@ class Scene {
 
   #draw(): { request: Request; regions: Target[] } | undefined {
     const usable = this.#handles.filter(({ closing }) => !closing);
-    return drawRequest(this.world, this.tally, usable, this.#pages, this.#chance);
+    const more = this.#client.more !== undefined;
+    return drawRequest(this.world, this.tally, usable, this.#pages, more, this.#chance);
+  }
+
+  /** Cuts the power of disks, and checks what is left on them. */
+  #cutPower(disks: readonly Disk[]): void {
+    for (const { disk, ledger } of this.#handles) {
+      if (!disks.includes(disk)) continue;
+      this.#engine.cutPower(disk);
+      ledger.cut();
+      this.tally.cuts++;
+    }
   }
 
   async #waitForOne(): Promise<void> {
@@ -327,6 +321,8 @@ class Scene {
       await this.world.until(Promise.resolve(handle.device.close()), `close of ${handle.disk.name}`);
     }
     this.#checkRest();
+    // Whatever else happened, what was answered as durable is on the medium.
+    this.#cutPower(this.#handles.map(({ disk }) => disk));
   }
 
   #checkRest(): void {

@@ -30,13 +30,14 @@ export interface Row {
  * @param count How many.
  */
 export async function runSeeds(library: Library, first: number, count: number, steps = STEPS): Promise<Row> {
-  const tally: Tally = { requests: 0, failedRegions: 0, completed: 0 };
+  const tally: Tally = { requests: 0, failedRegions: 0, completed: 0, cuts: 0 };
   for (let seed = first; seed < first + count; seed++) {
     try {
       const one = await run(library, seed, steps);
       tally.requests += one.requests;
       tally.failedRegions += one.failedRegions;
       tally.completed += one.completed;
+      tally.cuts += one.cuts;
     } catch (error) {
       return { found: { seed, error: error as Error }, seeds: seed - first + 1, tally };
     }

@@ -7,10 +7,14 @@
 import { Disk, type Weather } from "./disk.ts";
 import type { EngineShape } from "./engine.ts";
 import { DEVICE, MEDIUM } from "./errno.ts";
-import type { Random } from "../../src/testing/random.ts";
+import { Random } from "../../src/testing/random.ts";
 
 /** Sectors of a disk so large that a region of it takes more than one SQE. */
 export const LARGE = 8192;
+
+/** What disks hold at first is a part of this. */
+const CONTENTS = new Uint8Array(2 * LARGE * 512);
+new Random(0).fill(CONTENTS);
 
 /** Each fault is off in half of the runs, so that no fault hides another. */
 function sometimes(chance: Random, most: number): number {
@@ -65,22 +69,54 @@ function drawDisk(name: string, chance: Random): Disk {
   const sectors = chance.chance(0.02) ? LARGE : chance.pick([64, 256, 1024]);
   // Byte offsets beyond 2^32 and beyond 2^53 are as right as small ones.
   const base = chance.pick([0, 0, 0, 8 * 1048575, 2 ** 44 - 32, 2 ** 52]);
-  const alignment = direct ? chance.pick([4, 512, block]) : 1;
-  const disk = new Disk(name, base, sectors, block, alignment, direct, chance.chance(0.95));
-  chance.fill(disk.data);
-  const blocks = disk.data.length / block;
+  const isBlockDevice = direct && chance.chance(0.7);
+  const discards = chance.pick(["command", "command", "ioctl", "not"] as const);
+  const first = chance.below(CONTENTS.length - sectors * 512) & ~3;
+  const contents = CONTENTS.subarray(first, first + sectors * 512);
+  const disk = new Disk(name, base, sectors, {
+    logicalBlockSize: block,
+    memoryAlignment: direct ? chance.pick([4, 512, block]) : 1,
+    direct,
+    writable: chance.chance(0.95),
+    isBlockDevice,
+    cache: chance.chance(0.8) ? "volatile" : "none",
+    discards,
+    zeroes: chance.pick(["range", "range", "ioctl", "not"] as const),
+    holes: chance.chance(0.7),
+    discardMaxBytes: !isBlockDevice
+      ? null
+      : discards === "not" && chance.chance(0.5)
+      ? 0
+      : chance.pick([null, 3 * block, 16 * block]),
+  }, contents);
+  const blocks = contents.length / block;
   const large = sectors === LARGE;
+  const { store } = disk;
   if (large || chance.chance(0.3)) {
     for (let i = large ? 12 : chance.between(1, 4); i > 0; i--) {
-      const bad = chance.below(blocks);
-      if (chance.chance(0.8)) disk.badWrites.set(bad, chance.pick(MEDIUM));
-      if (chance.chance(0.8)) disk.badReads.set(bad, chance.pick(MEDIUM));
+      const from = chance.below(blocks) * block;
+      const range = { from, to: from + block };
+      if (chance.chance(0.8)) {
+        store.bad.add({ ...range, errno: chance.pick(MEDIUM), writes: true, reads: false });
+      }
+      if (chance.chance(0.8)) {
+        store.bad.add({ ...range, errno: chance.pick(MEDIUM), writes: false, reads: true });
+      }
     }
   }
-  if (chance.chance(0.1)) disk.end = chance.below(blocks) * block;
+  if (chance.chance(0.1)) store.end = chance.below(blocks) * block;
   if (chance.chance(0.15)) disk.hangs.push(span(chance));
   if (chance.chance(0.2)) disk.outages.push({ ...span(chance), errno: chance.pick(DEVICE) });
   return disk;
+}
+
+/** When the power goes, in microseconds, and of which disks: some of them, or all at once. In three of ten runs it stays. */
+export function drawCuts(disks: readonly Disk[], chance: Random): { at: number; disks: readonly Disk[] }[] {
+  const cuts = chance.chance(0.3) ? 0 : chance.between(1, 4);
+  return Array.from({ length: cuts }, () => ({
+    at: chance.below(60_000),
+    disks: chance.chance(0.5) ? disks : [chance.pick(disks)],
+  }));
 }
 
 function span(chance: Random): { from: number; to: number } {

@@ -8,6 +8,18 @@ import { run, succeed } from "./commands.ts";
 import { atExit } from "./last_resort.ts";
 import { Scratch } from "./scratch.ts";
 
+/**
+ * Asks whether this kernel has a type of file system.
+ *
+ * @param type The type.
+ * @returns Why it does not, in words for a person; null when it does.
+ */
+export async function fileSystemLack(type: string): Promise<string | null> {
+  await run(["modprobe", type]).catch(() => {}); // built in, or no modprobe
+  const known = Deno.readTextFileSync("/proc/filesystems").split(/\s+/);
+  return known.includes(type) ? null : `this kernel has no ${type}`;
+}
+
 /** A mounted device. */
 export interface Mounted extends AsyncDisposable {
   /** The mount point. */
@@ -30,8 +42,11 @@ export async function mounted(
   const point = parts.use(await Scratch.create()).join(name);
   Deno.mkdirSync(point);
   await succeed("mount", ...options, device, point);
-  parts.defer(atExit(() => new Deno.Command("umount", { args: [point], stderr: "null" }).outputSync()));
-  parts.defer(async () => void await succeed("umount", point));
+  parts.defer(atExit(() => new Deno.Command("umount", { args: ["-l", point], stderr: "null" }).outputSync()));
+  parts.defer(async () => {
+    // Something in it may still be open: out of the tree now, gone when that is closed.
+    if ((await run(["umount", point])).code !== 0) await succeed("umount", "-l", point);
+  });
   const all = parts.move();
   return { point, [Symbol.asyncDispose]: () => all.disposeAsync() };
 }

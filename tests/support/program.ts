@@ -15,6 +15,8 @@ const LIBRARY = ["mod.ts", "ffi", "src"];
 export interface ProgramOptions {
   /** The program's source text. The library is beside it: `import { IoClient } from "./mod.ts"`. */
   readonly source: string;
+  /** Whether it is a file of tests, for `deno test`. */
+  readonly test?: boolean;
   /** Its arguments. */
   readonly args?: readonly string[];
   /** Deno's permissions (`-A`). */
@@ -53,7 +55,7 @@ export function runIn(
   wrapper: readonly string[] = [],
   deno = Deno.execPath(),
 ): Promise<Ended> {
-  const { args = [], permissions = ["-A"], env = {}, timeout = 60 } = options;
+  const { test = false, args = [], permissions = ["-A"], env = {}, timeout = 60 } = options;
   const flags = ["--quiet", "--no-prompt", "--no-config", "--no-lock", ...permissions];
   // Innermost, so that a wrapper which is killed cannot leave the program behind.
   const command = [
@@ -63,7 +65,7 @@ export function runIn(
     "KILL",
     `${timeout}`,
     deno,
-    "run",
+    test ? "test" : "run",
     ...flags,
     "program.ts",
   ];

@@ -2,6 +2,7 @@ import type { Group } from "../rows.ts";
 import type { TestBed } from "../test_bed.ts";
 import { heap, live, startup } from "./costs.ts";
 import { pageCache, readMany, readOne, slowDevice } from "./reading.ts";
+import { readableStream, writableStream } from "./streams.ts";
 import { mirroredWrites, regionsPerRequest, sequentialWrites } from "./writing.ts";
 
 /** Every group of rows, in the order in which they run. */
@@ -14,6 +15,8 @@ export function groups(bed: TestBed): Group[] {
     mirroredWrites(bed, 32),
     mirroredWrites(bed, 128),
     sequentialWrites(bed),
+    readableStream(bed),
+    writableStream(bed),
     regionsPerRequest(bed),
     heap(bed),
     startup(bed),

@@ -3,6 +3,7 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { EAGAIN, EBUSY, EINTR, EIO, ENODATA, EOPNOTSUPP } from "../../../ffi/errno.ts";
+import { IOSQE_ASYNC, RWF_DSYNC } from "../../../ffi/uapi.ts";
 import { Sqe } from "../../../src/engine/sqe.ts";
 import { Segments } from "../../../src/memory/segments.ts";
 import { completeData, prepData } from "../../../src/op/data.ts";
@@ -17,17 +18,19 @@ interface Shape {
   block?: number;
   direct?: boolean;
   locate?: boolean;
+  durable?: boolean;
   sectors?: number;
   segments?: Segments;
 }
 
 /** A transfer of a whole region. */
 function transferOf(
-  { block = 512, direct = false, locate = false, sectors = 64, segments }: Shape,
+  { block = 512, direct = false, locate = false, durable = false, sectors = 64, segments }: Shape,
 ): Transfer {
   const device = deviceOf({ direct, logicalBlockSize: block });
   const io = ioOf(plainOperation(), [device], sectors, segments ?? segmentsOf(sectors * 512));
   io.locate = locate;
+  if (durable) io.rwFlags = RWF_DSYNC;
   const transfer = new Transfer(0);
   transfer.start(io.regions[0]!, sectors * 512);
   return transfer;
@@ -63,6 +66,42 @@ Deno.test("an error that passes is tried again 16 times, then it is the transfer
     assertEquals(outcomes, [...new Array(16).fill(AGAIN), FAILED]);
     assertEquals([transfer.errno, transfer.offset, transfer.requested], [errno, 0, 64 * 512]);
   }
+});
+
+Deno.test("a durable write that fails is neither tried again nor searched, as its sync tells once what was lost", () => {
+  for (const locate of [true, false]) {
+    for (const direct of [true, false]) {
+      const transfer = transferOf({ durable: true, direct, locate });
+      assertEquals([completeData(transfer, -EIO), transfer.errno], [FAILED, EIO]);
+    }
+    for (const errno of TRANSIENT) {
+      assertEquals(completeData(transferOf({ durable: true, locate }), -errno), FAILED);
+      assertEquals(completeData(transferOf({ durable: true, locate, direct: true }), -errno), AGAIN);
+    }
+  }
+});
+
+Deno.test("a durable write through the page cache runs on a worker, as the kernel may sync while it submits", () => {
+  for (const durable of [true, false]) {
+    for (const direct of [true, false]) {
+      const transfer = transferOf({ durable, direct });
+      queueOf(transfer);
+      const sqe = new Sqe();
+      prepData(OPCODES, transfer, sqe, new RecordingEngine());
+      assertEquals(sqe.opFlags, durable ? RWF_DSYNC : 0);
+      assertEquals(sqe.flags, durable && !direct ? IOSQE_ASYNC : 0);
+    }
+  }
+});
+
+Deno.test("a durable write with a flush after it is an ordinary write, which may be tried again", () => {
+  const transfer = transferOf({ durable: true, direct: true });
+  queueOf(transfer);
+  transfer.region!.postflush = plainOperation();
+  const sqe = new Sqe();
+  prepData(OPCODES, transfer, sqe, new RecordingEngine());
+  assertEquals([sqe.opFlags, sqe.flags], [0, 0]);
+  assertEquals([completeData(transfer, -EIO), transfer.alone], [AGAIN, true]);
 });
 
 Deno.test("progress makes the count of retries begin anew", () => {

@@ -1,6 +1,6 @@
 /** Faults of RAM devices, through a client. Nothing here needs a permission. */
 
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { type BlockDevice, DmioFault, IoClient } from "../../../mod.ts";
 import { faults, ramDevice, reopen } from "../../../src/testing/mod.ts";
 
@@ -133,6 +133,24 @@ Deno.test("a deadline ends a request to a device that hangs, and settles when it
     hang.remove();
     await settled;
     assertEquals(await bytesOf(io, device), filled(3), "the write arrived late");
+  }));
+
+Deno.test("a close that comes to its timeout names the device in RAM that hangs", async () => {
+  await using device = ramDevice(MIB, { name: "leg b" });
+  const io = new IoClient({ pages: 16 });
+  const hang = faults(device).hang();
+  const write = io.write([region(device)], filled(1));
+  await assertRejects(() => io.close({ timeout: 5 }), Error, "waiting for leg b");
+  hang.remove();
+  (await write).orThrow();
+  await io.close();
+});
+
+Deno.test("a device that dies at an operation ends it, though another fault would hold it up", () =>
+  withDevice(async (io, device) => {
+    faults(device).powerCutAt(1, { nth: 1 });
+    faults(device).hang();
+    assertEquals((await io.write([region(device)], filled(1))).failures[0]?.code, "ENODEV");
   }));
 
 Deno.test("short transfers are resumed, and one without progress fails", () =>
