@@ -81,13 +81,6 @@ const symbols = {
     ],
     result: "i32", // long
   },
-  // Takes tens of milliseconds, as it waits for all cores, so it runs on a thread of Deno's pool.
-  io_destroy: {
-    name: "syscall",
-    parameters: ["i64", /* long number: SYS_io_destroy */ "u64" /* aio_context_t ctx_id */],
-    result: "i32", // long
-    nonblocking: true,
-  },
   fcntl: { parameters: ["i32", /* int fd */ "i32", /* int op */ "i32" /* int arg */], result: "i32" },
   eventfd: { parameters: ["u32", /* unsigned initval */ "i32" /* int flags */], result: "i32" },
   open: {

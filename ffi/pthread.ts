@@ -36,7 +36,17 @@ const ATTR_BYTES = 128;
 /** The code needs less than a page, the C library's data of a thread a few. aarch64 allows no less than 128 KiB. */
 const STACK_BYTES = 256 << 10;
 
-let opened: { readonly functions: Pthread; readonly attr: Uint8Array<ArrayBuffer> } | undefined;
+interface Opened {
+  readonly functions: Pthread;
+  readonly attr: Uint8Array<ArrayBuffer>;
+}
+
+let opened: Opened | undefined;
+
+/** Opens the library, so that `startThread` need not. */
+export function openPthread(): Opened {
+  return opened ??= open();
+}
 
 /**
  * Starts a thread that nobody joins.
@@ -46,11 +56,11 @@ let opened: { readonly functions: Pthread; readonly attr: Uint8Array<ArrayBuffer
  * @returns 0, or a positive error number: `EAGAIN` when the process may have no more threads.
  */
 export function startThread(code: Deno.PointerObject, argument: Deno.PointerObject): number {
-  const { functions, attr } = opened ??= open();
+  const { functions, attr } = openPthread();
   return functions.pthread_create(new Uint8Array(8), attr, code, argument);
 }
 
-function open() {
+function open(): Opened {
   // Before glibc 2.34 the functions were in libpthread.
   const names = ["libc.so.6", "libpthread.so.0", `libc.musl-${Deno.build.arch}.so.1`, "libc.so"];
   const functions = openLibrary(names, symbols, "dmio needs the system's C library with POSIX threads");

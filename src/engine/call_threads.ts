@@ -6,7 +6,7 @@
 
 import { libc } from "../../ffi/libc.ts";
 import { MappedMemory } from "../../ffi/memory.ts";
-import { startThread } from "../../ffi/pthread.ts";
+import { openPthread, startThread } from "../../ffi/pthread.ts";
 import { lane as laneLayout, LANE_CALLS, thread, THREAD_ENDED, threadCode } from "../../ffi/thread_code.ts";
 import { FUTEX_WAKE_PRIVATE, SYS_futex } from "../../ffi/uapi.ts";
 import { DeviceCalls } from "./device_calls.ts";
@@ -65,6 +65,7 @@ export class CallThreads {
   readonly #onLane = new Uint8Array(LANES);
 
   private constructor() {
+    openPthread();
     const view = new DataView(this.#memory.buffer);
     for (let i = 0; i <= MOST_THREADS; i++) {
       const at = i * thread.size;

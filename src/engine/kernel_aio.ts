@@ -28,6 +28,7 @@ import {
   SYS_io_submit,
 } from "../../ffi/uapi.ts";
 import type { Sqe } from "./sqe.ts";
+import { detach } from "./thread_calls.ts";
 
 /** The mapped completion ring (`struct aio_ring` of fs/aio.c): words of its head, and what marks a kernel that has it. */
 const RING_NR = 1;
@@ -39,8 +40,6 @@ const MAGIC = 0xa10a10a1;
 
 /** The most completions that one call of `io_getevents` brings. */
 const EVENTS = 64;
-/** How long a close waits for the kernel to take its context down, in milliseconds. */
-const LATE_MS = 1000;
 
 const COMMANDS: Readonly<Record<number, number>> = {
   [IORING_OP_READ]: IOCB_CMD_PREAD,
@@ -214,20 +213,13 @@ export class KernelAio {
   }
 
   /**
-   * Frees it, unless operations are in flight: then the kernel would wait for them.
-   *
-   * @returns Resolves when the kernel has taken it down.
+   * Frees it, unless operations are in flight: then the kernel would wait for them. A thread has the kernel take its context down, which
+   * takes tens of milliseconds.
    */
-  async close(): Promise<void> {
+  close(): void {
     if (this.inFlight > 0) return;
-    const memory = this.#memory;
-    const gone = libc().io_destroy(BigInt(SYS_io_destroy), this.#context).then(() =>
-      memory[Symbol.dispose]()
-    );
-    const late = Promise.withResolvers<void>();
-    const timer = setTimeout(late.resolve, LATE_MS);
-    await Promise.race([gone, late.promise]);
-    clearTimeout(timer);
+    detach(SYS_io_destroy, Number(this.#context));
+    this.#memory[Symbol.dispose]();
   }
 
   #take(words: Uint32Array, at: number): number {

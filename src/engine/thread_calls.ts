@@ -17,6 +17,9 @@ import type { Sqe } from "./sqe.ts";
 /** Places in the table of files. */
 export const FILE_ENTRIES = 256;
 
+/** Calls that may be made at once without anyone waiting for them. */
+const MOST_DETACHED = 256;
+
 const FILES_AT = queue.size;
 const CALLS_AT = FILES_AT + FILE_ENTRIES * open_file.size;
 const CALL_WORDS = call.size / 4;
@@ -158,6 +161,20 @@ export class ThreadCalls {
     Atomics.add(this.#words, at / 4 + open_file.users / 4, 1);
   }
 
+  /** Begins a call without a file, whose result is dropped. Does nothing when too many of them have not ended. */
+  detach(number: number, argument: number): void {
+    for (let i = this.next(); i >= 0; i = this.next()) this.#end(i);
+    const i = this.#free.pop();
+    if (i === undefined) return;
+    const at = CALLS_AT + i * call.size + call.own_file;
+    // One user more than the thread, so that it closes nothing.
+    this.#words[at / 4 + open_file.users / 4] = 2;
+    this.#useOpen(i, at, -1);
+    this.setNumber(i, number);
+    this.setArgument(i, 0, argument);
+    this.begin(i);
+  }
+
   /** Names the file of a call by its descriptor. @returns 0, or `-errno`. */
   useDescriptor(i: number, fd: number): number {
     const own = duplicate(fd);
@@ -292,6 +309,19 @@ export class ThreadCalls {
   #addressOf(i: number): number {
     return this.#memory.address + CALLS_AT + i * call.size;
   }
+}
+
+let detached: ThreadCalls | undefined;
+
+/**
+ * Has a thread make a system call whose result nobody needs.
+ *
+ * @param number The call, which takes no file descriptor.
+ * @param argument Its first argument, below 2^53.
+ */
+export function detach(number: number, argument: number): void {
+  detached ??= new ThreadCalls(MOST_DETACHED);
+  detached.detach(number, argument);
 }
 
 function duplicate(fd: number): number {

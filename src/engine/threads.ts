@@ -67,7 +67,6 @@ export class ThreadsEngine implements Engine {
   readonly #tries = new Uint8Array(FILE_ENTRIES);
   readonly #asynchronous = new Uint8Array(FILE_ENTRIES);
   readonly #queue: number[] = [];
-  #aioFreed: Promise<void> = Promise.resolve();
   #eventFreed: Promise<void> = Promise.resolve();
   // Whether an asynchronous wait is to be signalled.
   #signalled = false;
@@ -96,7 +95,7 @@ export class ThreadsEngine implements Engine {
     held.defer(() => this.#vectorStore.close());
     const calls = this.#calls = held.adopt(new ThreadCalls(capacity), (calls) => calls.close());
     const aio = this.#aio = KernelAio.make(capacity, event.fd);
-    held.defer(() => this.#aioFreed = aio?.close() ?? Promise.resolve());
+    held.defer(() => aio?.close());
     this.#asyncWait = new AsyncWait(event, {
       ready: () => {
         calls.serve();
@@ -299,7 +298,7 @@ export class ThreadsEngine implements Engine {
 
   close(): Promise<void> {
     this.#held.dispose();
-    return Promise.all([this.#aioFreed, this.#eventFreed]).then(() => {});
+    return this.#eventFreed;
   }
 
   get #ready(): boolean {
