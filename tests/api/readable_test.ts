@@ -117,7 +117,8 @@ const WAYS_OUT: Record<string, (stream: ReadableStream<Uint8Array>) => Promise<v
   },
   "cancel() during a BYOB read": async (stream) => {
     const reader = stream.getReader({ mode: "byob" });
-    const read = reader.read(new Uint8Array(3 << 20));
+    await reader.read(new Uint8Array(16));
+    const read = reader.read(new Uint8Array(3 << 20), { min: 3 << 20 });
     await reader.cancel();
     assertEquals((await read).done, true);
   },

@@ -149,6 +149,20 @@ Deno.test("an aborted stream gives its pages back and says what each region has"
   }
 });
 
+Deno.test("a write that an abort overtakes leaves pages alone that are another's by then", async () => {
+  await using bed = await StreamBed.create({ pages: 4 });
+  const { pool } = bed.io;
+  const writer = bed.io.writable([bed.region()]).getWriter();
+  await writer.ready;
+  const written = writer.write(pattern(4000, 1)).catch(() => {});
+  const aborted = writer.abort();
+  const mine = pool.alloc(4).fill(0x51);
+  await Promise.all([written, aborted]);
+  assert(mine.every((byte) => byte === 0x51));
+  pool.free(mine);
+  await bed.expectIdle();
+});
+
 Deno.test("a signal errors a stream with its reason, before and between writes, and is left alone after", async () => {
   await using bed = await StreamBed.create();
   const reason = new SyntaxError("enough");

@@ -115,8 +115,9 @@ Deno.test("a stream over a device that hangs is canceled, aborted or timed out, 
   await nbd.hang();
   using parts = new DisposableStack();
   parts.defer(() => nbd.resume());
-  const reader = io.readable(region).getReader();
+  const reader = io.readable(region, { chunk: 1 << 20 }).getReader();
   const read = reader.read();
+  assert(await until(() => io.stats().inFlight > 0, PATIENCE));
   await soon(reader.cancel(), "cancel()");
   assertEquals((await read).done, true);
   const late = await drain(io.readable(region, { timeout: 20 }));
@@ -220,6 +221,21 @@ Deno.test("with onFailure continue a region that fails drops out, and the others
   );
   await located.close;
   assertEquals([located.result.failures[0]?.sector, located.result.bytes[1]], [308, 300 * 512]);
+});
+
+Deno.test("with onFailure continue a shorter region is whole when the longest fails", async () => {
+  await using long = ramDevice(BYTES);
+  await using short = ramDevice(BYTES);
+  await using io = new IoClient({ pages: 64 });
+  faults(long).badSectors(300);
+  const regions = [{ bdev: long, sector: 0, count: 1000 }, { bdev: short, sector: 0, count: 200 }];
+  const stream = io.writable(regions, { chunk: 4096, onFailure: "continue" });
+  const writer = stream.getWriter();
+  for (let i = 0; i < 125; i++) await soon(writer.write(pattern(4096, i)), `write ${i}`);
+  await soon(writer.close(), "close()");
+  const { failures, bytes } = await stream.result;
+  assertEquals([failures.map(({ region }) => region), bytes[1]], [[0], 200 * 512]);
+  await expectAllFree(io, long, short);
 });
 
 Deno.test("with onFailure continue the stream errors once all regions have failed", async () => {
