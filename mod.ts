@@ -7,6 +7,9 @@
  * The library needs 64-bit Linux 5.10 or later, liburing 2.3 or later, and `--allow-ffi` (without a path), with `--allow-read` and
  * `--allow-write` for the devices. No library, ring or device is opened before its first use.
  *
+ * `@dmio/dmio/testing` has devices in RAM, with faults and power cuts, for the tests of programs that build on this one. They need none of
+ * that.
+ *
  * A wrong argument throws a `TypeError` or a `RangeError` before any I/O. A device's failure never throws: it is a bit of the
  * {@linkcode IoResult}, and {@linkcode IoResult.orThrow} throws for it.
  *

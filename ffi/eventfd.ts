@@ -7,9 +7,10 @@
 import { errno, libc } from "./libc.ts";
 import { SystemError } from "./errno.ts";
 import { MappedMemory } from "./memory.ts";
-import { pollfd } from "./layout.ts";
-import { EFD_CLOEXEC, POLLIN } from "./uapi.ts";
+import { __kernel_timespec, pollfd } from "./layout.ts";
+import { EFD_CLOEXEC, EFD_NONBLOCK, POLLIN } from "./uapi.ts";
 
+const COUNTER = new Uint8Array(8);
 const ONE = new Uint8Array(new BigUint64Array([1n]).buffer);
 
 /** How long a release blocks for the waiting thread to take its signal, in milliseconds: it needs microseconds. */
@@ -59,6 +60,11 @@ export class EventFd {
     await this.#waiting;
   }
 
+  /** Forgets signals that came while no thread waited: for who looks, before its wait, at what they were for. */
+  drain(): void {
+    if (this.#waiting === null && readable(this.fd)) libc().read(this.fd, COUNTER, 8n);
+  }
+
   /** Adds one to the counter: every wait resolves. */
   signal(): void {
     libc().write(this.fd, ONE, 8n);
@@ -87,11 +93,7 @@ export class EventFd {
 
   // Whether the waiting thread takes the signal, which resets the counter. It does not use the file descriptor afterwards.
   #taken(): boolean {
-    const poll = new DataView(new ArrayBuffer(pollfd.size));
-    poll.setInt32(pollfd.fd, this.fd, true);
-    poll.setInt16(pollfd.events, POLLIN, true);
-    const bytes = new Uint8Array(poll.buffer);
-    for (let pause = 0; libc().poll(bytes, 1n, 0) > 0; pause++) {
+    for (let pause = 0; readable(this.fd); pause++) {
       if (pause === TAKEN_MS) return false;
       libc().poll(null, 0n, 1);
     }
@@ -101,5 +103,54 @@ export class EventFd {
   #free(): void {
     libc().close(this.fd);
     this.#counter[Symbol.dispose]();
+  }
+}
+
+function readable(fd: number): boolean {
+  const poll = new DataView(new ArrayBuffer(pollfd.size));
+  poll.setInt32(pollfd.fd, fd, true);
+  poll.setInt16(pollfd.events, POLLIN, true);
+  return libc().poll(new Uint8Array(poll.buffer), 1n, 0) > 0;
+}
+
+/** An eventfd on which the JavaScript thread itself sleeps. */
+export class BlockingEventFd implements Disposable {
+  /** Its file descriptor. */
+  readonly fd: number;
+  readonly #poll = new DataView(new ArrayBuffer(pollfd.size));
+  readonly #timeout = new DataView(new ArrayBuffer(__kernel_timespec.size));
+
+  /** @throws {SystemError} When no file descriptor is left. */
+  constructor() {
+    this.fd = libc().eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (this.fd < 0) throw new SystemError("eventfd", errno(), "could not make an eventfd; see `ulimit -n`");
+    this.#poll.setInt32(pollfd.fd, this.fd, true);
+    this.#poll.setInt16(pollfd.events, POLLIN, true);
+  }
+
+  /**
+   * Sleeps until it is signalled, and resets it.
+   *
+   * @param timeout Microseconds to sleep at most; `Infinity`: no bound. A signal of the process may cut it short.
+   */
+  wait(timeout: number): void {
+    const bounded = timeout !== Infinity;
+    if (bounded) {
+      const seconds = Math.floor(timeout / 1e6);
+      this.#timeout.setBigInt64(__kernel_timespec.tv_sec, BigInt(seconds), true);
+      this.#timeout.setBigInt64(
+        __kernel_timespec.tv_nsec,
+        BigInt(Math.ceil((timeout - seconds * 1e6) * 1000)),
+        true,
+      );
+    }
+    const fds = new Uint8Array(this.#poll.buffer);
+    const signalled = libc().ppoll(fds, 1n, bounded ? new Uint8Array(this.#timeout.buffer) : null, null);
+    if (signalled > 0) libc().read(this.fd, COUNTER, 8n);
+  }
+
+  /** Closes it. */
+  [Symbol.dispose](): void {
+    libc().close(this.fd);
   }
 }

@@ -94,3 +94,21 @@ export const aiocb = { size: 168, aio_fildes: 0, "aio_sigevent.sigev_notify": 44
 
 /** `struct rlimit` (sys/resource.h). */
 export const rlimit = { size: 16, rlim_cur: 0, rlim_max: 8 } as const;
+
+/** `struct iocb` (linux/aio_abi.h), on little-endian machines. */
+export const iocb = {
+  size: 64,
+  aio_data: 0,
+  aio_rw_flags: 12,
+  aio_lio_opcode: 16,
+  aio_reqprio: 18,
+  aio_fildes: 20,
+  aio_buf: 24,
+  aio_nbytes: 32,
+  aio_offset: 40,
+  aio_flags: 56,
+  aio_resfd: 60,
+} as const;
+
+/** `struct io_event` (linux/aio_abi.h). */
+export const io_event = { size: 32, data: 0, res: 16 } as const;

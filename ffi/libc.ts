@@ -31,6 +31,57 @@ const symbols = {
     ],
     result: "i32",
   },
+  mprotect: {
+    parameters: [
+      "pointer", // void *addr
+      "usize", // size_t len
+      "i32", // int prot
+    ],
+    result: "i32",
+  },
+  // Variadic, which both architectures pass as they pass other arguments.
+  futex: {
+    name: "syscall",
+    parameters: [
+      "i64", // long number: SYS_futex
+      "pointer", // uint32_t *uaddr
+      "i32", // int futex_op
+      "u32", // uint32_t val
+    ],
+    result: "i32", // long: threads woken
+  },
+  io_setup: {
+    name: "syscall",
+    parameters: [
+      "i64", // long number: SYS_io_setup
+      "u32", // unsigned nr_events
+      "pointer", // aio_context_t *ctx_idp
+    ],
+    result: "i32", // long
+  },
+  io_submit: {
+    name: "syscall",
+    parameters: [
+      "i64", // long number: SYS_io_submit
+      "u64", // aio_context_t ctx_id
+      "i64", // long nr
+      "pointer", // struct iocb **iocbpp
+    ],
+    result: "i32", // long
+  },
+  io_getevents: {
+    name: "syscall",
+    parameters: [
+      "i64", // long number: SYS_io_getevents
+      "u64", // aio_context_t ctx_id
+      "i64", // long min_nr
+      "i64", // long nr
+      "pointer", // struct io_event *events
+      "pointer", // struct timespec *timeout
+    ],
+    result: "i32", // long
+  },
+  fcntl: { parameters: ["i32", /* int fd */ "i32", /* int op */ "i32" /* int arg */], result: "i32" },
   eventfd: { parameters: ["u32", /* unsigned initval */ "i32" /* int flags */], result: "i32" },
   open: {
     parameters: [
@@ -44,6 +95,14 @@ const symbols = {
     parameters: [
       "i32", // int fd
       "buffer", // const void *buf
+      "usize", // size_t count
+    ],
+    result: "i32", // ssize_t: at most 8 here
+  },
+  read: {
+    parameters: [
+      "i32", // int fd
+      "buffer", // void *buf
       "usize", // size_t count
     ],
     result: "i32", // ssize_t: at most 8 here
@@ -64,6 +123,15 @@ const symbols = {
       "buffer", // struct pollfd *fds
       "u64", // nfds_t nfds
       "i32", // int timeout, milliseconds
+    ],
+    result: "i32",
+  },
+  ppoll: {
+    parameters: [
+      "buffer", // struct pollfd *fds
+      "u64", // nfds_t nfds
+      "buffer", // const struct timespec *tmo_p
+      "pointer", // const sigset_t *sigmask
     ],
     result: "i32",
   },

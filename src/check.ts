@@ -53,3 +53,16 @@ export function integerMessage(
   const why = bound === "" ? "" : `, ${bound}`;
   return `${name} is ${describe(value)}; it must be an integer from ${least} to ${most}${why}`;
 }
+
+/**
+ * Checks that a caller gave an object of named parts.
+ *
+ * @param name What the caller calls it.
+ * @param value The value.
+ * @param parts The names of its parts, for the message: `"{ op, sector }"`.
+ * @throws {TypeError} When it is anything else.
+ */
+export function checkObject(name: string, value: unknown, parts: string): void {
+  if (typeof value === "object" && value !== null) return;
+  throw new TypeError(`${name} is ${describe(value)}; it must be ${parts}`);
+}

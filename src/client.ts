@@ -12,7 +12,7 @@ import { Core } from "./drive/core.ts";
 import type { BlockDevice } from "./device/device.ts";
 import { Engines } from "./engine/engines.ts";
 import { type EngineFeatures, NO_FEATURES } from "./engine/features.ts";
-import { IoUring } from "./engine/io_uring.ts";
+import { checkEngine, type EngineChoice, makeEngine } from "./engine/choose.ts";
 import type { Engine } from "./engine/engine.ts";
 import { readable } from "./jobs/readable.ts";
 import type { StreamOptions, WritableOptions } from "./jobs/stream_options.ts";
@@ -53,6 +53,12 @@ export interface IoClientOptions {
   queueDepth?: number;
   /** Whether to poll for completions for up to 50 us before sleeping, while polls find completions. Default: `true`. */
   poll?: boolean;
+  /**
+   * What carries the I/O. `"io_uring"`: a ring. `"threads"`: system calls, most of them on up to 24 threads, at most 8 of them for one
+   * device. Default: `"auto"`, a ring where liburing is there and the kernel allows it; {@linkcode IoClient.features} says which it became,
+   * and why.
+   */
+  engine?: EngineChoice;
 }
 
 /** How to close an {@linkcode IoClient}. */
@@ -112,16 +118,19 @@ export class IoClient implements AsyncDisposable {
    *
    * @param options Its pool, queue depth and polling.
    * @throws {RangeError} When an option is out of its range.
-   * @throws {SystemError} When the kernel has no io_uring, forbids it, or has no memory for it. The message says which, and what to do.
-   * @throws {Error} When liburing is missing. The message says what to install.
+   * @throws {TypeError} When `engine` is no engine.
+   * @throws {SystemError} When the system lacks memory or file descriptors; with `engine: "io_uring"` also when the kernel has no io_uring,
+   * forbids it, or has no memory for it. The message says which, and what to do.
+   * @throws {Error} With `engine: "io_uring"` when liburing is missing. The message says what to install.
    */
   constructor(options: IoClientOptions = {}) {
-    const { pages = 1024, queueDepth = 128, poll = true, [ENGINE]: engine }: Options = options;
+    const { pages = 1024, queueDepth = 128, poll = true, engine, [ENGINE]: given }: Options = options;
+    const choice = checkEngine(engine);
     checkInteger("options.queueDepth", queueDepth, 1, MAX_QUEUE_DEPTH);
     checkInteger("options.pages", pages, 0, Number.MAX_SAFE_INTEGER);
     const capacity = queueDepth * FULL_DEVICES;
     // Without FFI, a client can still serve devices that bring their own engines.
-    const main = engine ?? (mayCallC() ? new IoUring(queueDepth, capacity) : refuseRealDevices);
+    const main = given ?? (mayCallC() ? makeEngine(choice, queueDepth, capacity) : refuseRealDevices);
     this.#engines = new Engines(main, capacity);
     this.#core = new Core(this.#engines, queueDepth, poll);
     this.#calls = new Calls(this.#core);

@@ -95,9 +95,10 @@ export function dmIo<C = unknown>(
   if (typeof request !== "object" || request === null) {
     throw new TypeError(`request is ${describe(request)}; it must be { opf, mem, notify, client, ioprio }`);
   }
-  const { opf, mem, notify, client = dmIoClient(), ioprio } = request;
-  assertClient(client);
+  const { opf, mem, notify, client: given, ioprio } = request;
   const { number, op, options } = parse(opf, ioprio);
+  const client = given === undefined ? dmIoClient() : given;
+  assertClient(client);
   const regions = named(numRegions, where);
   if (op.data && mem === undefined) throw new TypeError(`request.mem is left out; a ${op.name} needs memory`);
   if (!op.data && mem !== undefined) {

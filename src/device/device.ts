@@ -173,7 +173,9 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
    */
   async rereadPartitions(): Promise<readonly BlockDeviceInfo[]> {
     this.#assertOpen("asked for its partitions");
-    if (!this.isBlockDevice) throw new TypeError(`${this.path} is a regular file, which has no partitions`);
+    if (!this.isBlockDevice || this.#kind.makeEngine !== null) {
+      throw new TypeError(`${this.path} is no block device of the system, which alone has partitions`);
+    }
     holdDevice(this);
     try {
       return await rereadPartitions(this.fd, this.path);

@@ -15,12 +15,16 @@ import {
   BLKPBSZGET,
   BLKROGET,
   BLKSSZGET,
+  BTRFS_SUPER_MAGIC,
+  EXT4_SUPER_MAGIC,
   FUSE_SUPER_MAGIC,
   S_IFBLK,
   S_IFMT,
   S_IFREG,
   STATX_BASIC_STATS,
   STATX_DIOALIGN,
+  TMPFS_MAGIC,
+  XFS_SUPER_MAGIC,
 } from "../../ffi/uapi.ts";
 
 /** Bytes of a sector: always 512, as in the kernel, whatever the device's blocks are. */
@@ -58,6 +62,11 @@ export class DeviceFacts {
    * its server has `max_background` requests.
    */
   readonly mayBlock: boolean;
+  /**
+   * Whether its file system may take `RWF_DSYNC` and not sync (FUSE with direct I/O, most network file systems), so that a durable write is
+   * followed by a flush. Default: `false`.
+   */
+  readonly ignoresDsync?: boolean;
 
   /**
    * Copies facts.
@@ -77,6 +86,7 @@ export class DeviceFacts {
     this.memoryAlignment = facts.memoryAlignment;
     this.readOnly = facts.readOnly;
     this.mayBlock = facts.mayBlock;
+    if (facts.ignoresDsync !== undefined) this.ignoresDsync = facts.ignoresDsync;
   }
 }
 
@@ -112,6 +122,9 @@ export function updateFacts(device: DeviceFacts, facts: ChangingFacts): void {
   target.memoryAlignment = facts.memoryAlignment;
   target.readOnly = facts.readOnly;
 }
+
+// Those whose write paths sync after each write with RWF_DSYNC, direct or not (generic_write_sync), and memory, which keeps nothing.
+const KEEPS_DSYNC = new Set([BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC]);
 
 const EMPTY_PATH = new Uint8Array(1);
 
@@ -175,6 +188,7 @@ function fileFacts(fd: number, stat: DataView): Inspected["facts"] {
   // The block of the file system is always enough. It is used when the kernel reports no alignment.
   const blockSize = stat.getUint32(STATX.stx_blksize, true);
   const logicalBlockSize = offset || Math.min(blockSize, 4096);
+  const type = fileSystemType(fd);
   return {
     sectors: wholeSectors(stat, STATX.stx_size),
     tailBytes: tailBytes(stat, STATX.stx_size),
@@ -183,7 +197,8 @@ function fileFacts(fd: number, stat: DataView): Inspected["facts"] {
     memoryAlignment: memoryAlignment(memory, logicalBlockSize),
     readOnly: false,
     isBlockDevice: false,
-    mayBlock: fileSystemType(fd) === FUSE_SUPER_MAGIC,
+    mayBlock: type === FUSE_SUPER_MAGIC,
+    ignoresDsync: !KEEPS_DSYNC.has(type),
   };
 }
 

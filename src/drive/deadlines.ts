@@ -63,7 +63,7 @@ export class Deadlines {
     const { io, bounce } = request;
     for (let i = 0; i < io.count; i++) {
       const region = io.regions[i]!;
-      if (region.first === null && region.transfers === 0 && region.issued >= region.bytes) continue;
+      if (region.flush === null && region.transfers === 0 && region.issued >= region.bytes) continue;
       const first = this.#firstMissing(request, region);
       region.fail(errno, first);
       if (!io.op.writes) request.memory.zero(first, region.bytes);

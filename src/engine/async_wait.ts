@@ -5,11 +5,9 @@
  */
 
 import type { EventFd } from "../../ffi/eventfd.ts";
-import type { CompletionQueue } from "./completion_queue.ts";
-import type { SubmissionQueue } from "./submission_queue.ts";
 
 /**
- * When a wait first looks at the ring by itself, in milliseconds; each later pause is twice as long. The signal may not come: Deno has
+ * When a wait first looks by itself, in milliseconds; each later pause is twice as long. The signal may not come: Deno has
  * 32 threads for everything that blocks, and with all of them blocked (by opening FIFOs, say) none reads the eventfd; and Linux
  * 6.12 signals only the first completion of an SQE that waits for its file.
  */
@@ -17,38 +15,43 @@ const FIRST_LOOK_MS = 1;
 /** The longest pause between two looks, in milliseconds. */
 const LONGEST_PAUSE_MS = 50;
 
-/** The one wait of a ring. */
+/** What an engine waits for. */
+export interface Awaited {
+  /** Whether there is something to reap, or to submit. */
+  ready(): boolean;
+  /** Says whether the eventfd is to be signalled when there is. */
+  signal(on: boolean): void;
+}
+
+/** The one wait of an engine. */
 export class AsyncWait {
-  /** Whether a CQE was reaped since the wait began: it is not to wait for the next. */
+  /** Whether something was reaped since the wait began: it is not to wait for the next. */
   reaped = false;
 
   readonly #event: EventFd;
-  readonly #submissions: SubmissionQueue;
-  readonly #completions: CompletionQueue;
+  readonly #awaited: Awaited;
   #resolve: (() => void) | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #pause = 0;
   #listening = false;
 
   /**
-   * @param event What the kernel signals.
-   * @param submissions The ring's queues.
-   * @param completions The ring's queues.
+   * @param event What is signalled.
+   * @param awaited What to wait for.
    */
-  constructor(event: EventFd, submissions: SubmissionQueue, completions: CompletionQueue) {
+  constructor(event: EventFd, awaited: Awaited) {
     this.#event = event;
-    this.#submissions = submissions;
-    this.#completions = completions;
-    completions.signals = false;
+    this.#awaited = awaited;
+    awaited.signal(false);
   }
 
-  /** Begins a wait. @returns Resolves when a CQE may be there. */
+  /** Begins a wait. @returns Resolves when something may be there. */
   begin(): Promise<void> {
     this.reaped = false;
-    // Before the look, so that a CQE that comes after it is signalled.
-    this.#completions.signals = true;
+    // Before the look, so that what comes after it is signalled.
+    this.#awaited.signal(true);
     if (!this.#over) return new Promise(this.#start);
-    this.#completions.signals = false;
+    this.#awaited.signal(false);
     return Promise.resolve();
   }
 
@@ -58,14 +61,14 @@ export class AsyncWait {
     if (resolve === null) return;
     this.#resolve = null;
     clearTimeout(this.#timer);
-    this.#completions.signals = false;
+    this.#awaited.signal(false);
     // The thread is not to hold up the event loop for longer than the wait.
     if (this.#listening) this.#event.signal();
     resolve();
   }
 
   get #over(): boolean {
-    return this.reaped || this.#completions.ready || this.#submissions.kernelHasWork;
+    return this.reaped || this.#awaited.ready();
   }
 
   readonly #start = (resolve: () => void): void => {
@@ -82,7 +85,7 @@ export class AsyncWait {
     void this.#event.wait().then(this.#signalled);
   }
 
-  // All rings of the JavaScript thread share the eventfd: the signal may be another's.
+  // All engines of the JavaScript thread share the eventfd: the signal may be another's.
   readonly #signalled = (): void => {
     this.#listening = false;
     if (this.#resolve === null) return;

@@ -16,6 +16,7 @@ import {
   IORING_SETUP_COOP_TASKRUN,
   IORING_SETUP_DEFER_TASKRUN,
   IORING_SETUP_SINGLE_ISSUER,
+  IOSQE_FIXED_FILE,
   POLLIN,
 } from "../../ffi/uapi.ts";
 import { AsyncWait } from "./async_wait.ts";
@@ -23,10 +24,15 @@ import { CompletionQueue } from "./completion_queue.ts";
 import type { Completions, Engine } from "./engine.ts";
 import type { EngineFeatures } from "./features.ts";
 import { allowWorkers, enterAdvice, probePlainOpcodes, registerEventFd, setUp, tearDown } from "./setup.ts";
-import type { Sqe } from "./sqe.ts";
+import { OP_IOCTL, type Sqe } from "./sqe.ts";
 import { Structs } from "./structs.ts";
 import { SubmissionQueue } from "./submission_queue.ts";
+import { ioctl } from "./system_calls.ts";
 import { TABLE_ENTRIES, Tables } from "./tables.ts";
+import { ThreadCalls } from "./thread_calls.ts";
+
+/** Microseconds after which a blocking wait looks whether a system call of a thread has ended, of which the ring does not know. */
+const THREADS_LOOK = 500;
 
 /** An io_uring of one thread. `src/engine/engine.ts` says what each member promises. */
 export class IoUring implements Engine {
@@ -49,6 +55,11 @@ export class IoUring implements Engine {
   readonly #asyncWait: AsyncWait;
   // All that is to be freed, the last taken first.
   readonly #held: DisposableStack;
+  readonly #event: EventFd;
+  // Made for the first operation that the ring has no opcode for.
+  #calls: ThreadCalls | null = null;
+  // Whether an asynchronous wait is to be signalled.
+  #signalled = false;
   #eventFreed: Promise<void> = Promise.resolve();
   #inFlight = 0;
 
@@ -64,19 +75,24 @@ export class IoUring implements Engine {
     using held = new DisposableStack();
     const structs = this.#structs = held.use(new Structs());
     const setup = held.adopt(setUp(entries, completions, structs), (setup) => tearDown(structs, setup));
-    const event = EventFd.share();
+    const event = this.#event = EventFd.share();
     held.defer(() => this.#eventFreed = event.release());
+    held.defer(() => this.#calls?.close());
     this.#fd = structs.fd;
     this.capacity = setup.cqEntries;
     this.#cq = new CompletionQueue(structs, setup.cqEntries);
     this.#sq = held.use(new SubmissionQueue(structs, setup.sqEntries));
     this.completions = this.#cq.completions;
     registerEventFd(structs, event.fd);
-    this.#asyncWait = new AsyncWait(event, this.#sq, this.#cq);
+    this.#asyncWait = new AsyncWait(event, {
+      ready: () => this.#ready,
+      signal: (on) => this.#signals = on,
+    });
     held.defer(() => this.#asyncWait.end());
     allowWorkers(structs, this.capacity);
     const tables = this.#tables = held.adopt(new Tables(structs), (it) => it.clear(this.#inFlight > 0));
     this.features = {
+      engine: "io_uring",
       singleIssuer: (setup.flags & IORING_SETUP_SINGLE_ISSUER) !== 0,
       deferTaskrun: (setup.flags & IORING_SETUP_DEFER_TASKRUN) !== 0,
       coopTaskrun: (setup.flags & IORING_SETUP_COOP_TASKRUN) !== 0,
@@ -85,6 +101,8 @@ export class IoUring implements Engine {
       plainOpcodes: probePlainOpcodes(structs),
       extArg: (setup.features & IORING_FEAT_EXT_ARG) !== 0,
     };
+    // A seccomp filter may let the set-up through and refuse this.
+    this.#taken(this.#enter(this.#fd, 0, 0, IORING_ENTER_GETEVENTS, null));
     this.#held = held.move();
   }
 
@@ -93,7 +111,7 @@ export class IoUring implements Engine {
 
   /** SQEs that the kernel has taken, and whose CQEs were not reaped. */
   get inFlight(): number {
-    return this.#inFlight;
+    return this.#inFlight + (this.#calls?.inFlight ?? 0);
   }
 
   /** SQEs that the kernel has not taken yet. */
@@ -111,9 +129,10 @@ export class IoUring implements Engine {
     return this.#sq.vectorRoom;
   }
 
-  /** Copies an SQE into the queue. */
+  /** Copies an SQE into the queue; a thread begins one that the ring has no opcode for at once. */
   push(sqe: Sqe): void {
-    this.#sq.push(sqe);
+    if (sqe.opcode === OP_IOCTL) this.#ioctl(sqe);
+    else this.#sq.push(sqe);
   }
 
   /** Adds an iovec to the array under construction. */
@@ -135,16 +154,21 @@ export class IoUring implements Engine {
 
   /** Copies CQEs out and frees their places. */
   reap(): number {
-    const count = this.#cq.reap();
-    if (count === 0) return 0;
-    // An asynchronous wait for one of these CQEs is to end: its signal comes, and no other may come after it.
-    this.#asyncWait.reaped = true;
+    let count = this.#cq.reap();
     this.#inFlight -= count;
+    if (this.#calls !== null) count += this.#calls.reap(this.completions, count);
+    // An asynchronous wait for one of these CQEs is to end: its signal comes, and no other may come after it.
+    if (count > 0) this.#asyncWait.reaped = true;
     return count;
   }
 
   /** Submits and sleeps until a CQE is there, a signal comes, or the time is up. */
   wait(timeout?: number): void {
+    if (this.#calls !== null && this.#calls.inFlight > 0) {
+      this.#calls.serve();
+      if (this.#calls.ready) return void this.submit();
+      timeout = Math.min(timeout ?? Infinity, THREADS_LOOK);
+    }
     this.#sq.publish();
     const { queued } = this.#sq;
     if (timeout === undefined) {
@@ -193,6 +217,30 @@ export class IoUring implements Engine {
   close(): Promise<void> {
     this.#held.dispose();
     return this.#eventFreed;
+  }
+
+  #ioctl(sqe: Sqe): void {
+    if (this.#calls === null) {
+      this.#calls = new ThreadCalls(this.capacity);
+      this.#signals = this.#signalled;
+    }
+    const calls = this.#calls;
+    const fd = (sqe.flags & IOSQE_FIXED_FILE) !== 0 ? this.#tables.fdAt(sqe.fd) : sqe.fd;
+    const i = calls.take(sqe);
+    ioctl(calls, i, sqe, sqe.opFlags);
+    const refused = calls.useDescriptor(i, fd);
+    if (refused < 0) calls.refuse(i, refused);
+    else calls.begin(i);
+  }
+
+  get #ready(): boolean {
+    this.#calls?.serve();
+    return this.#cq.ready || this.#sq.kernelHasWork || this.#calls !== null && this.#calls.ready;
+  }
+
+  set #signals(on: boolean) {
+    this.#signalled = this.#cq.signals = on;
+    if (this.#calls !== null) this.#calls.signals = on ? this.#event.fd : -1;
   }
 
   // What io_uring_enter returned: SQEs taken, or -errno. Nothing is lost either way: the rest stays queued.

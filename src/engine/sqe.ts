@@ -49,6 +49,8 @@ export class Sqe {
   segmentAt = 0;
   /** Bytes that a read or a write moves. */
   bytes = 0;
+  /** Whether the program stands still until its request is done: an engine may make the system call on this thread. */
+  blocks = false;
   /** The low half of `user_data`, which comes back in the CQE; 32 bits. */
   userData = 0;
   /** The high half of `user_data`; 32 bits. */

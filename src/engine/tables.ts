@@ -22,9 +22,9 @@ export class Tables {
   readonly fixedFiles: boolean;
 
   readonly #structs: Structs;
-  // What each place holds: bytes of memory, and whether there is a file.
+  // What each place holds: bytes of memory, and a file descriptor, or -1.
   readonly #bytes = new Float64Array(TABLE_ENTRIES);
-  readonly #files = new Uint8Array(TABLE_ENTRIES);
+  readonly #files = new Int32Array(TABLE_ENTRIES).fill(-1);
 
   /**
    * @param structs The structures of a ring that is set up.
@@ -57,8 +57,13 @@ export class Tables {
     const { ring, scratch } = this.#structs;
     const done = liburing().io_uring_register_files_update(ring, index, scratch, 1);
     if (done !== 1) return done;
-    this.#files[index] = fd < 0 ? 0 : 1;
+    this.#files[index] = fd;
     return 0;
+  }
+
+  /** The file descriptor that a place of the table of files was filled with. */
+  fdAt(index: number): number {
+    return this.#files[index]!;
   }
 
   /**
@@ -72,7 +77,7 @@ export class Tables {
     const bytes = this.#bytes.reduce((sum, length) => sum + length, 0);
     if (inFlight) {
       for (let index = 0; index < TABLE_ENTRIES; index++) {
-        if (this.#files[index] !== 0) this.setFile(index, -1);
+        if (this.#files[index]! >= 0) this.setFile(index, -1);
         if (this.#bytes[index] !== 0) this.setBuffer(index, 0, 0);
       }
       return;

@@ -155,7 +155,7 @@ export class Bounce implements PageWaiter {
   #failRest(errno: number): void {
     for (let i = 0; i < this.io.count; i++) {
       const region = this.io.regions[i]!;
-      if (region.bytes > this.#start || region.first !== null) region.fail(errno, this.#start);
+      if (region.bytes > this.#start || region.flush !== null) region.fail(errno, this.#start);
     }
   }
 

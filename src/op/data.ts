@@ -5,7 +5,7 @@
  */
 
 import { EAGAIN, EBUSY, EINTR, EIO } from "../../ffi/errno.ts";
-import { RWF_DSYNC } from "../../ffi/uapi.ts";
+import { IOSQE_ASYNC, RWF_DSYNC } from "../../ffi/uapi.ts";
 import { isGone, SECTOR_SIZE } from "../device/device.ts";
 import { type Engine, MAX_VECTORS } from "../engine/engine.ts";
 import type { Sqe } from "../engine/sqe.ts";
@@ -59,9 +59,11 @@ export function nextRun(region: RegionIo, mostBytes: number = MOST_BYTES): numbe
 /** Fills the SQE of a transfer: one run of memory by its address, several as an array of iovecs. */
 export function prepData(opcodes: Opcodes, transfer: Transfer, sqe: Sqe, engine: Engine): void {
   const region = transfer.region!;
-  const { segments, rwFlags, ioprio } = region.io;
+  const { segments, ioprio } = region.io;
   const { requested, segment, segmentAt } = transfer;
-  sqe.opFlags = rwFlags;
+  sqe.opFlags = region.rwFlags;
+  // Through the page cache of some file systems (XFS, btrfs) the kernel would sync on this thread, while it submits.
+  if (sqe.opFlags !== 0 && !region.device.direct) sqe.flags |= IOSQE_ASYNC;
   sqe.ioprio = ioprio;
   sqe.address3 = 0;
   sqe.segments = segments;
@@ -113,7 +115,7 @@ function transferred(transfer: Transfer, result: number): Outcome {
 
 function failed(transfer: Transfer, errno: number): Outcome {
   const region = transfer.region!;
-  const syncs = (region.io.rwFlags & RWF_DSYNC) !== 0;
+  const syncs = (region.rwFlags & RWF_DSYNC) !== 0;
   switch (errno) {
     case 0: // nothing transferred, without an error: the end of a device that shrank, or a write without progress
       return fail(transfer, EIO);

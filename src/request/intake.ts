@@ -74,7 +74,7 @@ export class Intake {
       io.locate = op.locates;
       if (options !== undefined) takeOptions(io, options);
       io.segments = request.memory;
-      request.sync = sync;
+      request.sync = io.blocks = sync;
       const need = checkRegions(regions, op, io);
       if (op.data) reduce(memory!, need, request.memory, sync ? this.#stillMemory : this.#poolMemory);
       // Getters of the caller's objects may have closed the client or a device.
@@ -126,7 +126,10 @@ function takeOptions(io: Io, { locate, ioprio, preflush, fua, unmap, fallback }:
   if (locate !== undefined) io.locate = locate;
   if (ioprio !== undefined) io.ioprio = ioprio;
   if (preflush === true) io.preflush = flush;
-  if (fua === true) io.rwFlags = RWF_DSYNC;
+  if (fua === true) {
+    io.rwFlags = RWF_DSYNC;
+    io.postflush = flush;
+  }
   if (unmap !== undefined) io.unmap = unmap;
   if (fallback !== undefined) io.fallback = fallback;
 }

@@ -49,10 +49,7 @@ export function IOPRIO_PRIO_VALUE(ioclass: number, level: number = 0): number {
  */
 export function checkPriority(ioprio: number): void {
   if (ioprio === 0) return;
-  const ioclass = ioprio >>> IOPRIO_CLASS_SHIFT;
-  const level = ioprio & ((1 << IOPRIO_CLASS_SHIFT) - 1);
-  const known = ioclass >= IOPRIO_CLASS_RT && ioclass <= IOPRIO_CLASS_IDLE && level < IOPRIO_NR_LEVELS;
-  if (!Number.isInteger(ioprio) || ioprio < 0 || ioprio > 0xffff || !known) {
+  if (!isPriority(ioprio)) {
     throw new RangeError(
       `options.ioprio is ${
         describe(ioprio)
@@ -60,9 +57,16 @@ export function checkPriority(ioprio: number): void {
         "IDLE (3) and the levels 0 to 7",
     );
   }
-  if (ioclass !== IOPRIO_CLASS_RT) return;
+  if (ioprio >>> IOPRIO_CLASS_SHIFT !== IOPRIO_CLASS_RT) return;
   if (hasCapability(CAP_SYS_NICE) || hasCapability(CAP_SYS_ADMIN)) return;
   const why =
     "options.ioprio is of the realtime class, which needs the capability CAP_SYS_NICE or CAP_SYS_ADMIN";
   throw new SystemError("ioprio", EPERM, why);
+}
+
+function isPriority(value: unknown): boolean {
+  if (typeof value !== "number" || !Number.isInteger(value) || value < 0 || value > 0xffff) return false;
+  const ioclass = value >>> IOPRIO_CLASS_SHIFT;
+  const level = value & ((1 << IOPRIO_CLASS_SHIFT) - 1);
+  return ioclass >= IOPRIO_CLASS_RT && ioclass <= IOPRIO_CLASS_IDLE && level < IOPRIO_NR_LEVELS;
 }

@@ -62,8 +62,10 @@ export class RegionIo {
   readonly index: number;
   /** The device; null between two requests. */
   device!: BlockDevice;
-  /** An operation that must be done before the first transfer of its own: the flush of a preflush. */
-  first: Operation | null = null;
+  /** A flush that is due before any transfer of its own: the preflush; or `postflush`, once its transfers have ended. */
+  flush: Operation | null = null;
+  /** A flush that is to follow its last transfer: that of a durable write whose file system may ignore `RWF_DSYNC`. */
+  postflush: Operation | null = null;
   /** Where its I/O queues. */
   queue!: DeviceQueue<RegionIo>;
   /** Its first sector on the device. */
@@ -108,9 +110,14 @@ export class RegionIo {
     this.stop();
   }
 
+  /** `RWF_*` flags of its reads and writes. */
+  get rwFlags(): number {
+    return this.postflush === null ? this.io.rwFlags : 0;
+  }
+
   /** Ends it where it is: no more of it is issued, in no later window either. */
   stop(): void {
-    this.first = null;
+    this.flush = this.postflush = null;
     this.end = this.bytes = this.issued;
   }
 
@@ -135,6 +142,8 @@ export class Io {
   preflush: Operation | null = null;
   /** `RWF_*` flags of reads and writes. */
   rwFlags = 0;
+  /** The flush that follows the transfers of a region whose device may ignore `RWF_DSYNC`; null for none. */
+  postflush: Operation | null = null;
   /** The I/O priority of reads and writes; 0: the process's. */
   ioprio = 0;
   /** Whether written zeroes may give the space back. */
@@ -151,6 +160,8 @@ export class Io {
   pending = 0;
   /** Whether its request was answered at a deadline: no more SQEs of it are issued. */
   abandoned = false;
+  /** Whether the program stands still until it is done. */
+  blocks = false;
 
   constructor(owner: unknown) {
     this.owner = owner;
@@ -164,7 +175,8 @@ export class Io {
     region.device = device;
     region.sector = sector;
     region.bytes = this.op.span(count);
-    region.first = this.preflush;
+    region.flush = this.preflush;
+    region.postflush = device.ignoresDsync === true ? this.postflush : null;
     region.errno = 0;
     region.failedAt = 0;
     region.gone = false;
@@ -187,7 +199,7 @@ export class Io {
     }
     this.count = 0;
     this.abandoned = false;
-    this.preflush = null;
+    this.preflush = this.postflush = null;
     this.rwFlags = this.ioprio = 0;
     this.unmap = false;
     this.fallback = true;
@@ -202,7 +214,7 @@ export class Transfer {
   generation = 0;
   /** Its region; null while the slot is free. */
   region: RegionIo | null = null;
-  /** What it does: the operation of its region, or the one that goes first. */
+  /** What it does: the operation of its region, or a flush of it. */
   op!: Operation;
   /** The first byte that is not transferred yet. */
   offset = 0;
@@ -236,8 +248,9 @@ export class Transfer {
   start(region: RegionIo, length: number): void {
     this.generation = (this.generation + 1) >>> 0;
     this.region = region;
-    this.op = region.first ?? region.io.op;
-    this.offset = region.issued;
+    this.op = region.flush ?? region.io.op;
+    // Of a flush that fails, nothing is known: the region has failed at its start.
+    this.offset = region.flush === null ? region.issued : 0;
     this.end = region.issued + length;
     this.segment = region.segment;
     this.segmentAt = region.segmentAt;

@@ -98,7 +98,7 @@ export class Scheduler {
     io.pending = io.count;
     for (let i = 0; i < io.count; i++) {
       const region = io.regions[i]!;
-      if (region.issued >= region.end && region.first === null) {
+      if (region.issued >= region.end && region.flush === null) {
         this.#ended[this.#endedCount++] = region;
         continue;
       }
@@ -149,7 +149,7 @@ export class Scheduler {
       const { queue } = region;
       if (!queue.remove(region)) continue;
       region.issued = region.end;
-      region.first = null;
+      region.flush = null;
       if (queue.head === null) this.#retire(queue);
       if (region.transfers === 0) this.#ended[this.#endedCount++] = region;
     }
@@ -157,6 +157,7 @@ export class Scheduler {
 
   /** The lowest byte of a region that is not known to be transferred. */
   firstPending(region: RegionIo): number {
+    if (region.flush !== null) return 0;
     let first = region.issued < region.bytes ? region.issued : region.bytes;
     for (const transfer of this.#slots.all) {
       if (transfer.region === region && transfer.offset < first) first = transfer.offset;
@@ -225,15 +226,15 @@ export class Scheduler {
   #issue(queue: DeviceQueue<RegionIo>): number {
     const region = queue.head!;
     const transfer = this.#slots.take();
-    // A preflush is one transfer. The region comes back to its queue when that is done.
-    const length = region.first === null ? region.io.op.next(region) : 1;
+    // A flush is one transfer. The region comes back to its queue when that is done.
+    const length = region.flush === null ? region.io.op.next(region) : 1;
     if (!(length > 0)) throw new DmioFault(`an SQE of ${length} bytes for ${queue.device.path}`);
     transfer.start(region, length);
     region.transfers++;
     queue.inFlight++;
     this.inFlight++;
     if (this.inFlight > this.counters.mostInFlight) this.counters.mostInFlight = this.inFlight;
-    if (region.first === null) {
+    if (region.flush === null) {
       region.issued += length;
       region.io.segments.advance(region, length);
       if (region.issued >= region.end) queue.shift();
@@ -246,8 +247,9 @@ export class Scheduler {
 
   #push(transfer: Transfer): void {
     const sqe = this.#sqe;
-    const { queue } = transfer.region!;
+    const { queue, io } = transfer.region!;
     sqe.fd = queue.fd;
+    sqe.blocks = io.blocks;
     sqe.flags = queue.flags;
     sqe.userData = transfer.slot;
     sqe.generation = transfer.generation;
@@ -298,16 +300,28 @@ export class Scheduler {
     if (this.inFlight < 0 || queue.inFlight < 0 || region.transfers < 0) {
       throw new DmioFault(`more completions than SQEs for ${queue.device.path}`);
     }
-    if (region.first !== null) return this.#firstEnded(region);
-    if (region.transfers === 0 && region.issued >= region.end) this.#ended[this.#endedCount++] = region;
+    if (region.flush !== null) this.#flushed(region);
+    else if (region.transfers === 0 && region.issued >= region.end) this.#transferred(region);
   }
 
-  // The preflush of a region has ended: its own transfers follow, unless the preflush failed or the request was answered meanwhile.
-  #firstEnded(region: RegionIo): void {
-    region.first = null;
+  // A flush of a region has ended. After a preflush the region's own transfers follow, unless it failed or the request was answered meanwhile.
+  #flushed(region: RegionIo): void {
+    region.flush = null;
     if (region.errno !== 0 || region.io.abandoned) region.stop();
     if (region.issued >= region.end) this.#ended[this.#endedCount++] = region;
     else this.#enqueue(region);
+  }
+
+  // All transfers of a region, or of its window, have ended. When they were the last, and none failed, the flush after them is due.
+  #transferred(region: RegionIo): void {
+    const last = region.end >= region.bytes && region.errno === 0 && !region.io.abandoned;
+    if (!last || region.postflush === null) {
+      this.#ended[this.#endedCount++] = region;
+      return;
+    }
+    region.flush = region.postflush;
+    region.postflush = null;
+    this.#enqueue(region);
   }
 
   #enqueue(region: RegionIo): void {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkInteger, describe } from "../check.ts";
+import { checkInteger, checkObject, describe } from "../check.ts";
 
 /** What a device is told to do. A write with FUA is a write. */
 export type FaultOp = "read" | "write" | "flush" | "discard" | "zeroes";
@@ -50,8 +50,14 @@ export class FaultRule {
    * @throws {TypeError | RangeError} When the scope names a kind that there is not, or that the fault cannot hit, or no number of sectors.
    */
   constructor(scope: FaultScope, able: readonly FaultOp[] = OPS) {
+    checkObject("scope", scope, "{ op, sector, count, nth, times }");
     const { op = able, sector, count = sector === undefined ? undefined : 1, nth, times } = scope;
-    const ops = typeof op === "string" ? [op] : [...op];
+    if (typeof op !== "string" && !Array.isArray(op)) {
+      throw new TypeError(
+        `scope.op is ${describe(op)}; it must be the name of an operation, or an array of names`,
+      );
+    }
+    const ops: readonly FaultOp[] = typeof op === "string" ? [op] : [...op];
     for (const one of ops) {
       if (!able.includes(one)) {
         throw new TypeError(

@@ -5,7 +5,7 @@
  */
 
 import { errnoName } from "../../ffi/errno.ts";
-import { checkInteger, describe } from "../check.ts";
+import { checkInteger, checkObject, describe } from "../check.ts";
 import { SECTOR_SIZE } from "../device/facts.ts";
 import type { BadRange } from "./disk.ts";
 import { type FaultOp, FaultRule, type FaultScope } from "./fault_rules.ts";
@@ -78,6 +78,7 @@ export class DeviceFaults {
     const { sectors, disk } = this.#disk;
     checkInteger("sector", sector, 0, sectors - 1);
     checkInteger("count", count, 1, sectors - sector);
+    checkObject("options", options, "{ op, errno }");
     const { op, errno = "EIO" } = options;
     if (op !== undefined && op !== "read" && op !== "write") {
       throw new TypeError(`options.op is ${describe(op)}; it must be "read" or "write", or left out`);

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkInteger, describe } from "../check.ts";
+import { checkInteger, checkObject, describe } from "../check.ts";
 import { type BlockDevice, deviceOfKind, SECTOR_SIZE } from "../device/device.ts";
 import type { DeviceKind } from "../device/kind.ts";
 import type { WriteCache } from "./disk.ts";
@@ -79,6 +79,7 @@ const KIND: DeviceKind = {
  * ```
  */
 export function ramDevice(bytes: number, options: RamDeviceOptions = {}): BlockDevice {
+  checkObject("options", options, "{ blockSize, cache, write, name }");
   const { blockSize = LEAST_BLOCK, cache = "volatile", write = true, name } = options;
   checkInteger("options.blockSize", blockSize, LEAST_BLOCK, MOST_BLOCK);
   if ((blockSize & (blockSize - 1)) !== 0) {

@@ -12,6 +12,7 @@ import type { RamDisk } from "./ram_disk.ts";
 import { type Carrier, RamOp } from "./ram_op.ts";
 
 const FEATURES: EngineFeatures = {
+  engine: "none",
   singleIssuer: false,
   deferTaskrun: false,
   coopTaskrun: false,

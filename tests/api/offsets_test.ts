@@ -93,7 +93,14 @@ class Recorder implements Engine {
 
   constructor(plainOpcodes: boolean) {
     const off = { singleIssuer: false, deferTaskrun: false, coopTaskrun: false };
-    this.features = { ...off, fixedBuffers: false, fixedFiles: false, plainOpcodes, extArg: true };
+    this.features = {
+      engine: "io_uring",
+      ...off,
+      fixedBuffers: false,
+      fixedFiles: false,
+      plainOpcodes,
+      extArg: true,
+    };
   }
 
   get queued(): number {

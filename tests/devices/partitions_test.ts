@@ -2,6 +2,7 @@
 
 import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
 import { BlockDevice, IoClient, SystemError } from "../../mod.ts";
+import { ramDevice } from "../../src/testing/ram_device.ts";
 import { runAsNobody } from "../support/as_nobody.ts";
 import { expectSame, pattern } from "../support/bytes.ts";
 import { exists, run, settlesWithin, succeed } from "../support/commands.ts";
@@ -173,10 +174,12 @@ Deno.test("a loop device without --partscan has no table to read, and the error 
   assertStringIncludes(error.message, "--partscan");
 });
 
-Deno.test("a file, a partition and a closed device are refused", async () => {
+Deno.test("a file, a device in RAM, a partition and a closed device are refused", async () => {
   await using scratch = await Scratch.create();
   await using file = BlockDevice.open(scratch.join("file"), { write: true, create: 4096 });
   await assertRejects(() => file.rereadPartitions(), TypeError, "no block device");
+  using ram = ramDevice(1 << 20);
+  await assertRejects(() => ram.rereadPartitions(), TypeError, "no block device of the system");
   await using loop = await disk();
   await using parts = await partitions(loop.path, [2048, 2048]);
   await using part = BlockDevice.open(parts.paths[0]!);

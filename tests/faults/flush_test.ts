@@ -37,11 +37,14 @@ class Bed implements AsyncDisposable {
     this.io = new IoClient({ pages, queueDepth });
   }
 
-  static async create(count: number, { direct = true, pages = 64, queueDepth = 128 } = {}): Promise<Bed> {
+  static async create(
+    count: number,
+    { direct = true, pages = 64, queueDepth = 128, loop = true } = {},
+  ): Promise<Bed> {
     await using parts = new AsyncDisposableStack();
     const bed = parts.use(new Bed(pages, queueDepth));
     for (let i = 0; i < count; i++) {
-      const nbd = bed.#parts.use(await NbdDevice.create({ bytes: BYTES, flushes: true, log: true }));
+      const nbd = bed.#parts.use(await NbdDevice.create({ bytes: BYTES, loop, flushes: true, log: true }));
       const bdev = BlockDevice.open(nbd.path, { write: true, direct });
       bed.#parts.defer(async () => {
         // A test that fails may leave requests that wait for a flush; and a buffered device syncs at its close.
@@ -127,6 +130,51 @@ Deno.test("a flush that is held keeps back the data of its own region alone", as
   nbds[0]!.setFlushes("pass");
   assertEquals((await answered(answer)).errorBits, 0n);
   for (const nbd of nbds) expectSame(nbd.contents(0, DATA.length), DATA);
+});
+
+// The kernel's FUSE takes RWF_DSYNC with direct I/O and does not sync; so the library flushes after the data.
+for (const [kind, memoryOf] of Object.entries(MEMORY)) {
+  Deno.test(`a durable write to a direct file of FUSE is answered when its flush is, from ${kind}`, async () => {
+    await using bed = await Bed.create(3, { loop: false });
+    const { io, nbds } = bed;
+    const memory = memoryOf(io);
+    nbds[0]!.setFlushes("fail-once");
+    nbds[2]!.setFlushes("hold");
+    const answer = io.write(bed.regions(), memory, { fua: true });
+    await untilHeld(nbds[2]!);
+    expectSame(nbds[2]!.contents(0, DATA.length), DATA, "the data before its flush");
+    await expectNoAnswer(answer, "it is answered before its flush");
+    nbds[2]!.setFlushes("pass");
+    const { failures } = await answered(answer);
+    assertEquals(failures, [{ region: 0, errno: 5, code: "EIO", sector: 0 }]);
+    assertEquals(nbds.map((nbd) => nbd.events(["Flush"]).length), [2, 2, 2]);
+    nbds[1]!.setFlushes("hold");
+    const late = await io.write(bed.regions(8, 16), memory, { fua: true, timeout: MOMENT });
+    assertEquals(late.failures.map(({ region, code, sector }) => [region, code, sector]), [[
+      1,
+      "ETIMEDOUT",
+      16,
+    ]]);
+    nbds[1]!.setFlushes("pass");
+    assert(await settlesWithin(late.settled, PATIENCE));
+  });
+}
+
+Deno.test("a durable write whose flush was not issued by the deadline sets its bit", async () => {
+  await using bed = await Bed.create(1, { loop: false, queueDepth: 1 });
+  const { io, nbds: [nbd], bdevs: [bdev] } = bed;
+  nbd!.setFlushes("hold");
+  const page = io.pool.alloc(1);
+  const region = { bdev: bdev!, sector: 0, count: 8 };
+  // The flush of the first write takes the only place from the data of the second, and the second's flush waits behind the third's.
+  const first = io.write([region], page, { fua: true });
+  const second = io.write([region], page, { fua: true, timeout: MOMENT });
+  const third = io.write([region], page, { fua: true, timeout: MOMENT });
+  for (const late of await Promise.all([second, third])) {
+    assertEquals(late.failures.map(({ code, sector }) => [code, sector]), [["ETIMEDOUT", 0]]);
+  }
+  nbd!.setFlushes("pass");
+  assertEquals((await answered(first)).errorBits, 0n);
 });
 
 Deno.test("a hundred flushes that one device holds do not hold up the preflushes of another", async () => {

@@ -14,13 +14,16 @@ const LIBC_HEADERS = [
   "aio.h",
   "errno.h",
   "fcntl.h",
+  "pthread.h",
   "poll.h",
   "stddef.h",
   "stdio.h",
   "unistd.h",
   "linux/capability.h",
   "linux/falloc.h",
+  "linux/aio_abi.h",
   "linux/fs.h",
+  "linux/futex.h",
   "linux/magic.h",
   "linux/time_types.h",
   "sys/eventfd.h",
@@ -29,6 +32,7 @@ const LIBC_HEADERS = [
   "sys/resource.h",
   "sys/stat.h",
   "sys/statfs.h",
+  "sys/syscall.h",
   "sys/uio.h",
 ];
 // liburing brings its own copy of the kernel's header, under the same guard: a program sees one or the other.
@@ -153,8 +157,9 @@ function proof({ name, parameters, result, resultType }: Declared): string[] {
       `_Static_assert(IS_POINTER(__typeof__(${call})) == ${Number(result === "pointer")}, "result");`,
     );
   }
-  // A second declaration compiles only if it agrees with the header's. ioctl and open have "..." there, and getrlimit glibc's own enum.
-  if (!["ioctl", "open", "getrlimit"].includes(name)) {
+  // A second declaration compiles only if it agrees with the header's. Some have "..." there, getrlimit glibc's own enum, and pthread_create
+  // a pointer to a function.
+  if (!["ioctl", "open", "fcntl", "syscall", "getrlimit", "pthread_create"].includes(name)) {
     lines.push(`extern __typeof__(${call}) ${name}(${types.join(", ") || "void"});`);
   }
   return lines;
@@ -162,7 +167,7 @@ function proof({ name, parameters, result, resultType }: Declared): string[] {
 
 Deno.test("every C function has the parameters and result that ffi/ declares", async () => {
   await using folder = await Scratch.create();
-  const files = ["liburing.ts", "libc.ts", "aio.ts"];
+  const files = ["liburing.ts", "libc.ts", "aio.ts", "pthread.ts"];
   const functions = files.flatMap(declarations);
   for (const file of files) {
     const source = Deno.readTextFileSync(new URL(`../../ffi/${file}`, import.meta.url));

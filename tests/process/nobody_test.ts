@@ -62,6 +62,24 @@ function expectAdvice(message: string, kibibytes: number): void {
   }
 }
 
+Deno.test("nobody may give a request any priority but a realtime one, which is refused at the call", async () => {
+  const [idle, realtime] = await lines(
+    `
+    import { IOPRIO_CLASS_IDLE, IOPRIO_CLASS_RT, IOPRIO_PRIO_VALUE } from "./mod.ts";
+    await using io = new IoClient({ pages: 16 });
+    await using bdev = BlockDevice.open("file", { write: true, create: 1 << 20 });
+    const regions = [{ bdev, sector: 0, count: 8 }];
+    const memory = new Uint8Array(4096);
+    const write = (ioprio: number) => io.write(regions, memory, { ioprio });
+    console.log((await write(IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE))).errorBits);
+    console.log(failure(() => write(IOPRIO_PRIO_VALUE(IOPRIO_CLASS_RT, 4))), io.outstanding);
+    `,
+    { memlock: 8 * MIB },
+  );
+  assertEquals(idle, "0n");
+  assertMatch(realtime ?? "", /^\["EPERM".*CAP_SYS_NICE.*\] 0$/);
+});
+
 Deno.test("without rights, and with 8 MiB of lockable memory, the default client does I/O on files", async () => {
   const found = await lines(
     `

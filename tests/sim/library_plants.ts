@@ -56,7 +56,7 @@ export const LIBRARY_PLANTS = {
   "data that does not wait for its preflush": () => {
     const { add } = Scheduler.prototype;
     Scheduler.prototype.add = function (io) {
-      for (const region of io.regions) region.first = null;
+      for (const region of io.regions) region.flush = null;
       add.call(this, io);
     };
     return () => Scheduler.prototype.add = add;
@@ -64,7 +64,7 @@ export const LIBRARY_PLANTS = {
   "data that is written after a failed preflush": () =>
     changed(flush, "complete", (complete) => (transfer, result) => {
       const outcome = complete(transfer, result);
-      return transfer.region!.first === null ? outcome : DONE;
+      return transfer.region!.flush === null ? outcome : DONE;
     }),
 } satisfies Record<string, () => () => void>;
 

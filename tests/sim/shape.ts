@@ -45,6 +45,7 @@ export function drawEngine(chance: Random): EngineShape {
     batch: chance.pick([1, 2, 16, 256]),
     tableEntries: chance.pick([1, 3, 16, 1024]),
     features: {
+      engine: "io_uring",
       singleIssuer: true,
       deferTaskrun: true,
       coopTaskrun: true,

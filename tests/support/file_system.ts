@@ -4,10 +4,9 @@
  * @module
  */
 
-import { run, succeed } from "./commands.ts";
-import { atExit } from "./last_resort.ts";
+import { succeed } from "./commands.ts";
 import { LoopDevice } from "./loop.ts";
-import { Scratch } from "./scratch.ts";
+import { mounted } from "./mount.ts";
 
 /** The kinds of file system, and how many bytes each needs at least. */
 export const FILE_SYSTEMS = { ext4: 16 << 20, btrfs: 128 << 20 } as const;
@@ -31,18 +30,10 @@ export class FileSystem implements AsyncDisposable {
    */
   static async create(kind: keyof typeof FILE_SYSTEMS): Promise<FileSystem> {
     await using parts = new AsyncDisposableStack();
-    const { path } = parts.use(await Scratch.create());
     const loop = parts.use(await LoopDevice.create({ bytes: FILE_SYSTEMS[kind], directIo: false }));
     await succeed(`mkfs.${kind}`, "-q", loop.path);
-    await succeed("mount", loop.path, path);
-    const takeBack = atExit(() => {
-      new Deno.Command("umount", { args: ["-l", path], stderr: "null" }).outputSync();
-    });
-    parts.defer(async () => {
-      takeBack();
-      if ((await run(["umount", path])).code !== 0) await succeed("umount", "-l", path);
-    });
-    return new FileSystem(path, parts.move());
+    const { point } = parts.use(await mounted(loop.path));
+    return new FileSystem(point, parts.move());
   }
 
   /**

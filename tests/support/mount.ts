@@ -42,8 +42,11 @@ export async function mounted(
   const point = parts.use(await Scratch.create()).join(name);
   Deno.mkdirSync(point);
   await succeed("mount", ...options, device, point);
-  parts.defer(atExit(() => new Deno.Command("umount", { args: [point], stderr: "null" }).outputSync()));
-  parts.defer(async () => void await succeed("umount", point));
+  parts.defer(atExit(() => new Deno.Command("umount", { args: ["-l", point], stderr: "null" }).outputSync()));
+  parts.defer(async () => {
+    // Something in it may still be open: out of the tree now, gone when that is closed.
+    if ((await run(["umount", point])).code !== 0) await succeed("umount", "-l", point);
+  });
   const all = parts.move();
   return { point, [Symbol.asyncDispose]: () => all.disposeAsync() };
 }

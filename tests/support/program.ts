@@ -5,6 +5,7 @@
  */
 
 import { type Ended, run } from "./commands.ts";
+import { withEngine } from "./engine.ts";
 import { Scratch } from "./scratch.ts";
 
 const ROOT = new URL("../../", import.meta.url);
@@ -34,6 +35,8 @@ export interface ProgramOptions {
 export async function programFolder(source: string): Promise<Scratch> {
   const folder = await Scratch.create();
   for (const name of LIBRARY) copy(new URL(name, ROOT), folder.join(name));
+  const choose = folder.join("src/engine/choose.ts");
+  Deno.writeTextFileSync(choose, withEngine(Deno.readTextFileSync(choose)));
   Deno.writeTextFileSync(folder.join("program.ts"), source);
   return folder;
 }

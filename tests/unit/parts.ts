@@ -86,6 +86,7 @@ export function ioOf(op: Operation, devices: BlockDevice[], sectors: number, seg
 }
 
 const FEATURES: EngineFeatures = {
+  engine: "io_uring",
   singleIssuer: true,
   deferTaskrun: true,
   coopTaskrun: true,

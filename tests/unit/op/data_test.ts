@@ -3,7 +3,7 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { EAGAIN, EBUSY, EINTR, EIO, ENODATA, EOPNOTSUPP } from "../../../ffi/errno.ts";
-import { RWF_DSYNC } from "../../../ffi/uapi.ts";
+import { IOSQE_ASYNC, RWF_DSYNC } from "../../../ffi/uapi.ts";
 import { Sqe } from "../../../src/engine/sqe.ts";
 import { Segments } from "../../../src/memory/segments.ts";
 import { completeData, prepData } from "../../../src/op/data.ts";
@@ -79,6 +79,29 @@ Deno.test("a durable write that fails is neither tried again nor searched, as it
       assertEquals(completeData(transferOf({ durable: true, locate, direct: true }), -errno), AGAIN);
     }
   }
+});
+
+Deno.test("a durable write through the page cache runs on a worker, as the kernel may sync while it submits", () => {
+  for (const durable of [true, false]) {
+    for (const direct of [true, false]) {
+      const transfer = transferOf({ durable, direct });
+      queueOf(transfer);
+      const sqe = new Sqe();
+      prepData(OPCODES, transfer, sqe, new RecordingEngine());
+      assertEquals(sqe.opFlags, durable ? RWF_DSYNC : 0);
+      assertEquals(sqe.flags, durable && !direct ? IOSQE_ASYNC : 0);
+    }
+  }
+});
+
+Deno.test("a durable write with a flush after it is an ordinary write, which may be tried again", () => {
+  const transfer = transferOf({ durable: true, direct: true });
+  queueOf(transfer);
+  transfer.region!.postflush = plainOperation();
+  const sqe = new Sqe();
+  prepData(OPCODES, transfer, sqe, new RecordingEngine());
+  assertEquals([sqe.opFlags, sqe.flags], [0, 0]);
+  assertEquals([completeData(transfer, -EIO), transfer.alone], [AGAIN, true]);
 });
 
 Deno.test("progress makes the count of retries begin anew", () => {

@@ -1,0 +1,131 @@
+/**
+ * Groups of records on a device, as a log writes them. Each begins in a block of its own:
+ *
+ *     group:  CRC-32 of what follows (u32), generation (u32), number of the first record (u64), bytes of the records (u32), records
+ *     record: its length (u32), its bytes; all numbers little-endian
+ *
+ * @module
+ */
+import { crc32 } from "node:zlib";
+import { type BlockDevice, type IoRegion, type IoService, SECTOR_SIZE } from "../../mod.ts";
+
+/** Groups begin at multiples of so many bytes. No device has longer blocks inside, so a write never touches the group before its own. */
+export const BLOCK = 4096;
+/** The most bytes of a group. */
+export const GROUP: number = 64 * BLOCK;
+/** What is read at once. */
+const WINDOW = 256 * BLOCK;
+const HEAD = 20;
+const LENGTH = 4;
+/** The most bytes of a record. */
+export const MOST: number = GROUP - HEAD - LENGTH;
+
+/** A whole group. */
+export interface Group {
+  readonly generation: number;
+  readonly number: number;
+  readonly records: readonly Uint8Array[];
+  /** Bytes that it takes, whole blocks. */
+  readonly bytes: number;
+}
+
+/** The region of some bytes. */
+export function region(bdev: BlockDevice, at: number, bytes: number): IoRegion {
+  return { bdev, sector: at / SECTOR_SIZE, count: bytes / SECTOR_SIZE };
+}
+
+/**
+ * Makes a group in memory of as many records as fit.
+ *
+ * @returns How many they are, and the bytes to write.
+ */
+export function pack(
+  memory: Uint8Array,
+  waiting: Iterable<{ record: Uint8Array }>,
+  generation: number,
+  number: number,
+): { count: number; bytes: number } {
+  const view = viewOf(memory);
+  let [count, used] = [0, HEAD];
+  for (const { record } of waiting) {
+    if (used + LENGTH + record.length > GROUP) break;
+    view.setUint32(used, record.length, true);
+    memory.set(record, used + LENGTH);
+    used += LENGTH + record.length;
+    count++;
+  }
+  view.setUint32(4, generation, true);
+  view.setBigUint64(8, BigInt(number), true);
+  view.setUint32(16, used - HEAD, true);
+  view.setUint32(0, crc32(memory.subarray(4, used)), true);
+  const bytes = roundUp(used);
+  memory.fill(0, used, bytes);
+  return { count, bytes };
+}
+
+/**
+ * Reads the groups of a log, up to the first that is torn: the end, as one group is in flight at a time.
+ *
+ * @throws {IoError} When the device cannot be read.
+ * @throws {Error} When groups follow a torn one, which must have been whole when they were begun: the device lost it.
+ */
+export async function* groups(
+  io: Pick<IoService, "read" | "pool">,
+  bdev: BlockDevice,
+): AsyncGenerator<Group> {
+  const size = Math.floor(bdev.sectors * SECTOR_SIZE / BLOCK) * BLOCK;
+  const window = io.pool.alloc(WINDOW / BLOCK);
+  let [from, to] = [0, 0]; // which bytes of the device the window holds
+  const groupAt = async (at: number): Promise<Group | null> => {
+    const most = Math.min(GROUP, size - at);
+    if (most <= 0) return null;
+    if (at + most > to) {
+      [from, to] = [at, Math.min(at + WINDOW, size)];
+      (await io.read(region(bdev, from, to - from), window)).orThrow();
+    }
+    return unpack(window.subarray(at - from, at - from + most));
+  };
+  try {
+    const first = await groupAt(0);
+    let [end, next] = [0, 0];
+    const follows = (group: Group | null) =>
+      group !== null && group.generation === first!.generation && group.number >= next;
+    for (let group = first; group !== null && follows(group); group = await groupAt(end)) {
+      yield group;
+      end += group.bytes;
+      next = group.number + group.records.length;
+    }
+    for (let at = end + BLOCK; first !== null && at < end + GROUP; at += BLOCK) {
+      if (follows(await groupAt(at))) {
+        throw new Error(`${bdev.path}: the group at byte ${end} is damaged, as one at ${at} follows`);
+      }
+    }
+  } finally {
+    io.pool.free(window);
+  }
+}
+
+// Gives null for what is torn, or is no group.
+function unpack(memory: Uint8Array): Group | null {
+  const view = viewOf(memory);
+  const end = HEAD + view.getUint32(16, true);
+  if (end > memory.length || view.getUint32(0, true) !== crc32(memory.subarray(4, end))) return null;
+  const records: Uint8Array[] = [];
+  for (let at = HEAD; at < end; at += LENGTH + records.at(-1)!.length) {
+    records.push(memory.slice(at + LENGTH, at + LENGTH + view.getUint32(at, true)));
+  }
+  return {
+    generation: view.getUint32(4, true),
+    number: Number(view.getBigUint64(8, true)),
+    records,
+    bytes: roundUp(end),
+  };
+}
+
+function viewOf({ buffer, byteOffset, length }: Uint8Array): DataView {
+  return new DataView(buffer, byteOffset, length);
+}
+
+function roundUp(bytes: number): number {
+  return Math.ceil(bytes / BLOCK) * BLOCK;
+}

@@ -1,0 +1,333 @@
+/**
+ * The threads that make system calls for all engines of this JavaScript thread, and how devices share them.
+ *
+ * @module
+ */
+
+import { libc } from "../../ffi/libc.ts";
+import { MappedMemory } from "../../ffi/memory.ts";
+import { openPthread, startThread } from "../../ffi/pthread.ts";
+import { lane as laneLayout, LANE_CALLS, thread, THREAD_ENDED, threadCode } from "../../ffi/thread_code.ts";
+import { FUTEX_WAKE_PRIVATE, SYS_futex } from "../../ffi/uapi.ts";
+import { DeviceCalls } from "./device_calls.ts";
+
+/** The most threads. */
+export const MOST_THREADS = 24;
+/** The most threads of one device. */
+export const MOST_OF_A_DEVICE = 8;
+
+/** How many devices may have calls out at once; more wait. */
+const LANES = 64;
+// One more thread, and one more lane, are for calls that this thread makes itself.
+const OWN_THREAD = MOST_THREADS;
+const OWN_LANE = LANES;
+const LANES_AT = (MOST_THREADS + 1) * thread.size;
+const BYTES = LANES_AT + (LANES + 1) * laneLayout.size;
+/** Seconds after which a thread without work ends. */
+const IDLE_SECONDS = 1;
+/** Times to yield to threads that need a few instructions more until they are idle. */
+const MOST_YIELDS = 1000;
+
+const CODE = { parameters: ["pointer" /* struct thread * */], result: "void" } as const;
+
+const IDLE = 0;
+const NONE = -1;
+
+/** The thread was sent to the lane. */
+const STARTED = 0;
+/** The system allows the process no more threads. */
+const REFUSED = 1;
+/** The thread went back to its last lane, or ended, after it was found idle. */
+const LOST = 2;
+
+/**
+ * Up to 24 threads. A device has 8 of them at most, and takes another one only while it has fewer than are free: the calls of the first
+ * two hung devices hold 8 each, those of each later one at most half of the rest. Calls that find no thread wait in their order.
+ */
+export class CallThreads {
+  static #shared: CallThreads | undefined;
+
+  /** Those of this JavaScript thread. Their memory is never unmapped, as threads may use it until the process ends. */
+  static get shared(): CallThreads {
+    return CallThreads.#shared ??= new CallThreads();
+  }
+
+  readonly #code = threadCode();
+  readonly #here = new Deno.UnsafeFnPointer(this.#code as Deno.PointerObject<typeof CODE>, CODE);
+  readonly #memory = new MappedMemory(BYTES);
+  readonly #words = new Uint32Array(this.#memory.buffer);
+  readonly #devices = new Map<number, DeviceCalls>();
+  // Devices whose calls wait and that have no thread.
+  readonly #starved = new Set<DeviceCalls>();
+  readonly #owners: (DeviceCalls | null)[] = Array(LANES).fill(null);
+  // The lane that each thread had last. A thread that found its lane empty may still go back to it.
+  readonly #last: number[] = Array(MOST_THREADS).fill(NONE);
+  readonly #onLane = new Uint8Array(LANES);
+
+  private constructor() {
+    openPthread();
+    const view = new DataView(this.#memory.buffer);
+    for (let i = 0; i <= MOST_THREADS; i++) {
+      const at = i * thread.size;
+      view.setUint32(at + thread.lane, THREAD_ENDED, true);
+      view.setBigUint64(at + thread.base, BigInt(this.#memory.address), true);
+      view.setUint32(at + thread.stays, i === OWN_THREAD ? 0 : 1, true);
+      view.setBigInt64(at + thread.idle_timeout, BigInt(IDLE_SECONDS), true);
+    }
+  }
+
+  /** The calls of a device, by its file descriptor. */
+  device(fd: number): DeviceCalls {
+    let device = this.#devices.get(fd);
+    if (device === undefined) this.#devices.set(fd, device = new DeviceCalls(fd));
+    return device;
+  }
+
+  /** Why calls wait, in a sentence; null while each device that has calls has a thread. */
+  get busy(): string | null {
+    this.serve();
+    if (this.#starved.size === 0) return null;
+    let calls = 0;
+    for (const { waiting } of this.#starved) calls += waiting;
+    return `all ${MOST_THREADS} threads are in system calls that have not returned; ${calls} more, for ` +
+      `${this.#starved.size === 1 ? "a device" : `${this.#starved.size} devices`} without a thread, wait`;
+  }
+
+  /** Gives calls of a device that wait to threads, as far as there are any. */
+  feed(device: DeviceCalls): void {
+    if (device.waiting === 0) return;
+    if (this.#threadsOf(device) === 0) {
+      this.serve();
+      if (!this.#begin(device)) this.#starved.add(device);
+      return;
+    }
+    // While a device has no thread, the others get no further calls, so that their threads come free.
+    if (this.#starved.size === 0) this.#fill(device);
+    this.#attach(device);
+  }
+
+  /** The result of a call of a device was taken. */
+  ended(device: DeviceCalls): void {
+    device.out--;
+    if (this.#starved.size > 0) this.serve();
+    this.feed(device);
+  }
+
+  /** Gives threads that have come free to devices that have none. @returns Whether a device is left without. */
+  serve(): boolean {
+    for (const device of this.#starved) {
+      if (device.waiting > 0 && !this.#begin(device)) return true;
+      this.#starved.delete(device);
+    }
+    return false;
+  }
+
+  /**
+   * Makes calls on this thread, before it returns.
+   *
+   * @param addresses The address of each `struct call`.
+   */
+  run(addresses: readonly number[]): void {
+    for (let i = 0; i < addresses.length;) {
+      const end = Math.min(addresses.length, i + LANE_CALLS);
+      while (i < end) this.#put(OWN_LANE, addresses[i++]!);
+      this.#runLane(OWN_LANE);
+    }
+  }
+
+  /**
+   * Takes back calls that no thread has begun.
+   *
+   * @param isMeant Whether the call at an address is one of them.
+   * @returns Their addresses.
+   */
+  takeBack(isMeant: (address: number) => boolean): number[] {
+    const taken: number[] = [];
+    for (const device of this.#devices.values()) {
+      taken.push(...device.drop(isMeant));
+      if (device.waiting === 0) this.#starved.delete(device);
+      const { lane } = device;
+      if (lane === NONE) continue;
+      const kept: number[] = [];
+      for (let address = this.#claim(lane); address !== 0; address = this.#claim(lane)) {
+        if (!isMeant(address)) {
+          kept.push(address);
+          continue;
+        }
+        taken.push(address);
+        device.out--;
+      }
+      for (const address of kept) this.#put(lane, address);
+      if (kept.length > 0) this.#attach(device);
+    }
+    return taken;
+  }
+
+  #threadsOf({ lane }: DeviceCalls): number {
+    if (lane === NONE) return 0;
+    this.#count();
+    return this.#onLane[lane]!;
+  }
+
+  // Gives a device that has no thread a lane, its first calls and a thread. Returns whether there was one.
+  #begin(device: DeviceCalls): boolean {
+    for (let yields = 0; yields < MOST_YIELDS; yields++) {
+      const free = this.#count();
+      const lane = device.lane === NONE ? this.#freeLane() : device.lane;
+      if (lane === NONE || free === 0) return false;
+      if (this.#onLane[lane]! > 0 || this.#unused(lane) !== NONE) {
+        this.#own(device, lane);
+        this.#fill(device);
+        return this.#attach(device);
+      }
+      // A thread whose last call has ended is on its way to be idle.
+      libc().sched_yield();
+    }
+    return false;
+  }
+
+  // Counts the threads of each lane. Returns how many have no call.
+  #count(): number {
+    this.#onLane.fill(0);
+    for (let i = 0; i < MOST_THREADS; i++) {
+      const at = this.#laneOf(i);
+      if (at !== IDLE && at !== THREAD_ENDED) this.#onLane[(at - LANES_AT) / laneLayout.size]!++;
+    }
+    let free = MOST_THREADS;
+    for (let lane = 0; lane < LANES; lane++) {
+      free -= Math.min(this.#onLane[lane]!, this.#owners[lane]?.out ?? 0);
+    }
+    return free;
+  }
+
+  // A lane whose owner has no calls out, preferably one that still has threads.
+  #freeLane(): number {
+    let found = NONE;
+    for (let lane = 0; lane < LANES; lane++) {
+      if ((this.#owners[lane]?.out ?? 0) > 0) continue;
+      if (this.#onLane[lane]! > 0) return lane;
+      if (found === NONE) found = lane;
+    }
+    return found;
+  }
+
+  #own(device: DeviceCalls, lane: number): void {
+    const owner = this.#owners[lane] ?? null;
+    if (owner !== null) owner.lane = NONE;
+    this.#owners[lane] = device;
+    device.lane = lane;
+  }
+
+  // Moves calls that wait into the device's lane, as many as it holds.
+  #fill(device: DeviceCalls): void {
+    let room = LANE_CALLS - this.#untaken(device.lane);
+    for (; room > 0 && device.waiting > 0; room--) {
+      this.#put(device.lane, device.shift());
+      device.out++;
+    }
+  }
+
+  // Gives the device's lane a thread for each call that none has taken, within its share. Returns whether it has one.
+  #attach(device: DeviceCalls): boolean {
+    const { lane } = device;
+    for (let calls = this.#untaken(lane); calls > 0;) {
+      const free = this.#count();
+      const threads = this.#onLane[lane]!;
+      if (threads >= MOST_OF_A_DEVICE || (threads > 0 && threads >= free)) return true;
+      const i = this.#unused(lane);
+      if (i === NONE) break;
+      switch (this.#start(i, lane)) {
+        case STARTED:
+          calls--;
+          break;
+        case REFUSED:
+          // Where the system allows the process no thread, the calls are made here.
+          if (threads === 0) this.#runLane(lane);
+          return true;
+      }
+    }
+    if (this.#untaken(lane) === 0 || this.#threadsOf(device) > 0) return true;
+    // The thread that was free went back to another lane.
+    const left: number[] = [];
+    for (let address = this.#claim(lane); address !== 0; address = this.#claim(lane)) left.push(address);
+    device.putBack(left);
+    device.out -= left.length;
+    return false;
+  }
+
+  // Calls of a lane that no thread has taken.
+  #untaken(lane: number): number {
+    const at = this.#wordOf(lane);
+    return (this.#words[at + laneLayout.tail / 4]! - Atomics.load(this.#words, at + laneLayout.head / 4)) >>>
+      0;
+  }
+
+  // A thread without a lane; one that had this lane last comes first, as it may be going back to it.
+  #unused(lane: number): number {
+    let found = NONE;
+    for (let i = 0; i < MOST_THREADS; i++) {
+      const at = this.#laneOf(i);
+      if (at === IDLE && this.#last[i] === lane) return i;
+      if (at === IDLE || (at === THREAD_ENDED && found === NONE)) found = i;
+    }
+    return found;
+  }
+
+  #start(i: number, lane: number): typeof STARTED | typeof REFUSED | typeof LOST {
+    const word = i * thread.size / 4;
+    const at = LANES_AT + lane * laneLayout.size;
+    const pointer = Deno.UnsafePointer.offset(this.#memory.pointer, i * thread.size) as Deno.PointerObject;
+    if (Atomics.load(this.#words, word) === THREAD_ENDED) {
+      Atomics.store(this.#words, word, at);
+      if (startThread(this.#code, pointer) !== 0) {
+        Atomics.store(this.#words, word, THREAD_ENDED);
+        return REFUSED;
+      }
+    } else {
+      if (Atomics.compareExchange(this.#words, word, IDLE, at) !== IDLE) return LOST;
+      libc().futex(BigInt(SYS_futex), pointer, FUTEX_WAKE_PRIVATE, 1);
+    }
+    this.#last[i] = lane;
+    return STARTED;
+  }
+
+  // Makes the calls of a lane on this thread.
+  #runLane(lane: number): void {
+    const word = OWN_THREAD * thread.size / 4;
+    const pointer = Deno.UnsafePointer.offset(this.#memory.pointer, OWN_THREAD * thread.size);
+    this.#words[word] = LANES_AT + lane * laneLayout.size;
+    this.#here.call(pointer);
+  }
+
+  // Adds a call to a lane that has room.
+  #put(lane: number, address: number): void {
+    const at = this.#wordOf(lane);
+    const tail = this.#words[at + laneLayout.tail / 4]!;
+    const entry = at + laneLayout.ring / 4 + tail % LANE_CALLS * 2;
+    this.#words[entry] = address >>> 0;
+    this.#words[entry + 1] = address / 2 ** 32;
+    Atomics.store(this.#words, at + laneLayout.tail / 4, tail + 1);
+  }
+
+  // Takes a call from a lane, as a thread does. Returns its address, or 0.
+  #claim(lane: number): number {
+    const at = this.#wordOf(lane);
+    for (;;) {
+      const head = Atomics.load(this.#words, at + laneLayout.head / 4);
+      if (head === this.#words[at + laneLayout.tail / 4]) return 0;
+      const entry = at + laneLayout.ring / 4 + head % LANE_CALLS * 2;
+      const address = this.#words[entry]! + this.#words[entry + 1]! * 2 ** 32;
+      if (Atomics.compareExchange(this.#words, at + laneLayout.head / 4, head, head + 1) === head) {
+        return address;
+      }
+    }
+  }
+
+  #laneOf(i: number): number {
+    return Atomics.load(this.#words, i * thread.size / 4);
+  }
+
+  #wordOf(lane: number): number {
+    return (LANES_AT + lane * laneLayout.size) / 4;
+  }
+}

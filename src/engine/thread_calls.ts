@@ -1,0 +1,330 @@
+/**
+ * The system calls of one engine that threads make.
+ *
+ * @module
+ */
+
+import { errno, libc } from "../../ffi/libc.ts";
+import { MappedMemory } from "../../ffi/memory.ts";
+import { call, open_file, queue } from "../../ffi/thread_code.ts";
+import { F_DUPFD_CLOEXEC, IOSQE_FIXED_FILE } from "../../ffi/uapi.ts";
+import { DmioFault } from "../fault.ts";
+import { CallThreads } from "./call_threads.ts";
+import type { DeviceCalls } from "./device_calls.ts";
+import type { Completions } from "./engine.ts";
+import type { Sqe } from "./sqe.ts";
+
+/** Places in the table of files. */
+export const FILE_ENTRIES = 256;
+
+/** Calls that may be made at once without anyone waiting for them. */
+const MOST_DETACHED = 256;
+
+const FILES_AT = queue.size;
+const CALLS_AT = FILES_AT + FILE_ENTRIES * open_file.size;
+const CALL_WORDS = call.size / 4;
+
+/**
+ * Calls in mapped memory, each used again when its result was taken. A call holds its file open by a descriptor of its own, or by a place in
+ * the table of files: a thread may begin a call late, when the number of the descriptor that it was made for already means another file.
+ */
+export class ThreadCalls {
+  /** Calls that were begun and whose results were not taken. */
+  inFlight = 0;
+
+  readonly #threads = CallThreads.shared;
+  readonly #memory: MappedMemory;
+  readonly #words: Uint32Array;
+  readonly #free: number[] = [];
+  readonly #device: (DeviceCalls | null)[];
+  readonly #userData: Uint32Array;
+  readonly #generation: Uint32Array;
+  // What each place of the table of files holds: the descriptor that it was made from, by which the device is known; -1: nothing.
+  readonly #files = new Int32Array(FILE_ENTRIES).fill(-1);
+  // Calls that have ended and whose results were not taken, the last one first.
+  readonly #ended: number[] = [];
+
+  /**
+   * @param capacity How many calls there may be at once.
+   * @throws {SystemError} When the system has no memory for them.
+   */
+  constructor(capacity: number) {
+    this.#memory = new MappedMemory(CALLS_AT + capacity * call.size);
+    this.#words = new Uint32Array(this.#memory.buffer);
+    this.#words[queue.one / 4] = 1;
+    this.#device = Array(capacity).fill(null);
+    this.#userData = new Uint32Array(capacity);
+    this.#generation = new Uint32Array(capacity);
+    for (let i = capacity - 1; i >= 0; i--) {
+      this.#free.push(i);
+      this.#set(i, call.queue, this.#memory.address);
+      this.#words[this.#word(i) + call.name / 4] = i + 1;
+    }
+  }
+
+  /** Whether a call has ended. */
+  get ready(): boolean {
+    return this.#ended.length > 0 || Atomics.load(this.#words, queue.top / 4) !== 0;
+  }
+
+  /** The eventfd that the next call that ends signals, once; -1: none. */
+  set signals(fd: number) {
+    Atomics.store(this.#words, queue.signal / 4, fd + 1);
+  }
+
+  /** Why calls wait, in a sentence; null while they do not. */
+  get busy(): string | null {
+    return this.#threads.busy;
+  }
+
+  /** Gives threads that have come free to calls that wait. @returns Whether a device is left without a thread. */
+  serve(): boolean {
+    return this.#threads.serve();
+  }
+
+  /** The descriptor of a place in the table of files. */
+  fdAt(place: number): number {
+    return this.#words[(FILES_AT + place * open_file.size + open_file.fd) / 4]!;
+  }
+
+  /** Fills or, with -1, empties a place of the table of files. @returns 0, or `-errno`. */
+  setFile(place: number, fd: number): number {
+    const users = (FILES_AT + place * open_file.size) / 4 + open_file.users / 4;
+    if (this.#files[place]! >= 0 && Atomics.sub(this.#words, users, 1) === 1) {
+      libc().close(this.#words[users + 1]!);
+    }
+    this.#files[place] = -1;
+    if (fd < 0) return 0;
+    const own = duplicate(fd);
+    if (own < 0) return own;
+    this.#words[users] = 1;
+    this.#words[users + 1] = own;
+    this.#files[place] = fd;
+    return 0;
+  }
+
+  /**
+   * Takes a call to fill. Its first argument is a file descriptor.
+   *
+   * @param sqe Its user data, and the I/O priority at which it is made.
+   */
+  take({ userData, generation, ioprio }: Sqe): number {
+    const i = this.#free.pop();
+    if (i === undefined) throw new DmioFault("no system call is left, though there is room for one");
+    this.#words[this.#word(i) + call.ioprio / 4] = ioprio;
+    this.#userData[i] = userData;
+    this.#generation[i] = generation;
+    return i;
+  }
+
+  /** Sets the number of a call. */
+  setNumber(i: number, number: number): void {
+    this.#set(i, call.number, number);
+  }
+
+  /** Sets an argument of a call, 0 to 5, to a non-negative number below 2^53. */
+  setArgument(i: number, argument: number, value: number): void {
+    this.#set(i, call.arguments + argument * 8, value);
+  }
+
+  /** Sets an argument of a call to a 64-bit number, by its halves. */
+  setHalves(i: number, argument: number, low: number, high: number): void {
+    const at = this.#word(i) + (call.arguments + argument * 8) / 4;
+    this.#words[at] = low;
+    this.#words[at + 1] = high;
+  }
+
+  /** Writes two 64-bit numbers to a call's own memory. @returns Their address. */
+  setScratch(i: number, first: number, second: number): number {
+    this.#set(i, call.scratch, first);
+    this.#set(i, call.scratch + 8, second);
+    return this.#addressOf(i) + call.scratch;
+  }
+
+  /**
+   * Names the file of a call.
+   *
+   * @param i The call.
+   * @param file Its place in the table with `IOSQE_FIXED_FILE`, else its descriptor.
+   * @param flags `IOSQE_*` flags.
+   * @returns 0, or `-errno`: the system has no file descriptor for a call that brings its own.
+   */
+  use(i: number, file: number, flags: number): number {
+    if ((flags & IOSQE_FIXED_FILE) === 0) return this.useDescriptor(i, file);
+    this.#useFile(i, file);
+    return 0;
+  }
+
+  #useFile(i: number, place: number): void {
+    const at = FILES_AT + place * open_file.size;
+    this.#useOpen(i, at, this.#files[place]!);
+    Atomics.add(this.#words, at / 4 + open_file.users / 4, 1);
+  }
+
+  /** Begins a call without a file, whose result is dropped. Does nothing when too many of them have not ended. */
+  detach(number: number, argument: number): void {
+    for (let i = this.next(); i >= 0; i = this.next()) this.#end(i);
+    const i = this.#free.pop();
+    if (i === undefined) return;
+    const at = CALLS_AT + i * call.size + call.own_file;
+    // One user more than the thread, so that it closes nothing.
+    this.#words[at / 4 + open_file.users / 4] = 2;
+    this.#useOpen(i, at, -1);
+    this.setNumber(i, number);
+    this.setArgument(i, 0, argument);
+    this.begin(i);
+  }
+
+  /** Names the file of a call by its descriptor. @returns 0, or `-errno`. */
+  useDescriptor(i: number, fd: number): number {
+    const own = duplicate(fd);
+    if (own < 0) return own;
+    const at = CALLS_AT + i * call.size + call.own_file;
+    this.#words[at / 4 + open_file.users / 4] = 1;
+    this.#words[at / 4 + open_file.fd / 4] = own;
+    this.#useOpen(i, at, fd);
+    return 0;
+  }
+
+  /** Has a thread make a call. */
+  begin(i: number): void {
+    this.inFlight++;
+    this.#give(i);
+  }
+
+  /** Makes calls on this thread, before it returns. */
+  run(calls: readonly number[]): void {
+    this.inFlight += calls.length;
+    // They take no share of their devices' threads.
+    for (const i of calls) this.#device[i] = null;
+    this.#threads.run(calls.map((i) => this.#addressOf(i)));
+  }
+
+  /** Has a thread make a call that has ended and whose result was not taken. Its file is in the table. */
+  beginAgain(i: number, place: number): void {
+    this.#useFile(i, place);
+    this.#give(i);
+  }
+
+  #give(i: number): void {
+    const device = this.#device[i]!;
+    device.add(this.#addressOf(i));
+    this.#threads.feed(device);
+  }
+
+  /** Ends a call that was not begun. */
+  refuse(i: number, result: number): void {
+    this.inFlight++;
+    this.#words[this.#word(i) + call.result / 4] = result;
+    this.#ended.unshift(i);
+  }
+
+  /** Copies the results of calls that have ended out, from entry `at` on. @returns How many. */
+  reap(completions: Completions, at: number): number {
+    let count = 0;
+    for (let i = this.next(); i >= 0; i = this.next()) this.release(i, completions, at + count++);
+    return count;
+  }
+
+  /** The next call that has ended, in their order; -1: none. */
+  next(): number {
+    if (this.#ended.length === 0) {
+      let name = Atomics.exchange(this.#words, queue.top / 4, 0);
+      while (name !== 0) {
+        this.#ended.push(name - 1);
+        name = this.#words[this.#word(name - 1) + call.next / 4]!;
+      }
+    }
+    return this.#ended.pop() ?? -1;
+  }
+
+  /** As `release`, of a call that was not begun: what it says was done otherwise. */
+  finish(i: number, outcome: number, { userData, generation, result }: Completions, at: number): void {
+    userData[at] = this.#userData[i]!;
+    generation[at] = this.#generation[i]!;
+    result[at] = outcome;
+    this.#free.push(i);
+  }
+
+  /** What the kernel returned for a call that has ended. */
+  resultOf(i: number): number {
+    return this.#words[this.#word(i) + call.result / 4]! | 0;
+  }
+
+  /** Copies the result of a call that has ended out, to entry `at`, and takes the call back. */
+  release(i: number, { userData, generation, result }: Completions, at: number): void {
+    userData[at] = this.#userData[i]!;
+    generation[at] = this.#generation[i]!;
+    result[at] = this.resultOf(i);
+    this.#end(i);
+  }
+
+  /** Frees what no thread uses, before it returns: the memory, unless a thread is in a call; and files, but for those in such calls. */
+  close(): void {
+    const { address, bytes } = this.#memory;
+    const taken = this.#threads.takeBack((it) => it >= address && it < address + bytes);
+    for (const it of taken) this.letFileGo((it - address - CALLS_AT) / call.size);
+    this.inFlight -= taken.length;
+    for (let place = 0; place < FILE_ENTRIES; place++) this.setFile(place, -1);
+    this.signals = -1;
+    // A thread that saw the signal set may be about to write to the eventfd.
+    while (Atomics.load(this.#words, queue.adding / 4) > 0) libc().sched_yield();
+    for (let i = this.next(); i >= 0; i = this.next()) this.#end(i);
+    if (this.inFlight === 0) this.#memory[Symbol.dispose]();
+  }
+
+  #useOpen(i: number, at: number, fd: number): void {
+    this.#set(i, call.file, this.#memory.address + at);
+    this.setArgument(i, 0, this.#words[at / 4 + open_file.fd / 4]!);
+    this.#device[i] = this.#threads.device(fd);
+  }
+
+  #end(i: number): void {
+    const device = this.#device[i]!;
+    this.#device[i] = null;
+    this.#free.push(i);
+    this.inFlight--;
+    if (device !== null) this.#threads.ended(device);
+  }
+
+  /** Undoes `use` of a call that is not begun. */
+  letFileGo(i: number): void {
+    const at = this.#word(i) + call.file / 4;
+    const file = (this.#words[at]! + this.#words[at + 1]! * 2 ** 32 - this.#memory.address) / 4;
+    if (Atomics.sub(this.#words, file + open_file.users / 4, 1) === 1) {
+      libc().close(this.#words[file + open_file.fd / 4]!);
+    }
+  }
+
+  #set(i: number, field: number, value: number): void {
+    const at = this.#word(i) + field / 4;
+    this.#words[at] = value >>> 0;
+    this.#words[at + 1] = value / 2 ** 32;
+  }
+
+  #word(i: number): number {
+    return CALLS_AT / 4 + i * CALL_WORDS;
+  }
+
+  #addressOf(i: number): number {
+    return this.#memory.address + CALLS_AT + i * call.size;
+  }
+}
+
+let detached: ThreadCalls | undefined;
+
+/**
+ * Has a thread make a system call whose result nobody needs.
+ *
+ * @param number The call, which takes no file descriptor.
+ * @param argument Its first argument, below 2^53.
+ */
+export function detach(number: number, argument: number): void {
+  detached ??= new ThreadCalls(MOST_DETACHED);
+  detached.detach(number, argument);
+}
+
+function duplicate(fd: number): number {
+  const own = libc().fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  return own >= 0 ? own : -errno();
+}

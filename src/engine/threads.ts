@@ -1,0 +1,332 @@
+/**
+ * The engine for where there is no io_uring. Each operation is a system call, which a thread makes; or this thread, where it does not wait.
+ *
+ * @module
+ */
+
+import { EAGAIN, EOPNOTSUPP } from "../../ffi/errno.ts";
+import { BlockingEventFd, EventFd } from "../../ffi/eventfd.ts";
+import { libc } from "../../ffi/libc.ts";
+import {
+  F_GETFL,
+  IORING_OP_READ,
+  IORING_OP_READ_FIXED,
+  IORING_OP_READV,
+  IOSQE_ASYNC,
+  IOSQE_FIXED_FILE,
+  O_DIRECT,
+  RWF_NOWAIT,
+} from "../../ffi/uapi.ts";
+import { AsyncWait } from "./async_wait.ts";
+import { type Completions, type Engine, MAX_VECTORS } from "./engine.ts";
+import { type EngineFeatures, NO_FEATURES } from "./features.ts";
+import { isAioOpcode, KernelAio } from "./kernel_aio.ts";
+import type { Sqe } from "./sqe.ts";
+import { RW_FLAGS, translate } from "./system_calls.ts";
+import { FILE_ENTRIES, ThreadCalls } from "./thread_calls.ts";
+import { type Vectors, VectorStore } from "./vectors.ts";
+
+/**
+ * Microseconds after which a blocking wait looks for what does not end it: threads that came free, while calls wait for one; completions of
+ * asynchronous I/O, while threads are in calls.
+ */
+const LOOK = 500;
+
+/** How a queued call is to be made: by a thread. */
+const BY_THREAD = 0;
+/** On this thread, as it does not wait: the data is in the page cache, or the answer is `EAGAIN`, and a thread makes it. */
+const WITHOUT_WAIT = 1;
+/** On this thread, which stands still until its result is there. */
+const BLOCKING = 2;
+/** By the kernel's asynchronous I/O. */
+const BY_AIO = 3;
+
+/** System calls instead of a ring. `src/engine/engine.ts` says what each member promises. */
+export class ThreadsEngine implements Engine {
+  readonly capacity: number;
+  readonly completions: Completions;
+  readonly tableEntries: number = FILE_ENTRIES;
+  readonly due: number = Infinity;
+
+  readonly #ioUringRefused: string;
+  readonly #calls: ThreadCalls;
+  readonly #event: EventFd;
+  readonly #sleep: BlockingEventFd;
+  readonly #aio: KernelAio | null;
+  readonly #asyncWait: AsyncWait;
+  readonly #held: DisposableStack;
+  readonly #vectorStore = new VectorStore();
+  // The array under construction.
+  #vectors: Vectors | null = null;
+  // By call: its place in the table of files, or -1; how it is made; the iovecs that it names.
+  readonly #place: Int16Array;
+  readonly #way: Uint8Array;
+  readonly #mayBeAsynchronous: Uint8Array;
+  readonly #vectorsOf: (Vectors | null)[];
+  // By place in the table of files: whether a read may be tried without waiting, and whether asynchronous I/O may.
+  readonly #tries = new Uint8Array(FILE_ENTRIES);
+  readonly #asynchronous = new Uint8Array(FILE_ENTRIES);
+  readonly #queue: number[] = [];
+  #eventFreed: Promise<void> = Promise.resolve();
+  // Whether an asynchronous wait is to be signalled.
+  #signalled = false;
+
+  /**
+   * @param capacity How many SQEs may be queued or in flight.
+   * @param ioUringRefused Why there is no ring.
+   * @throws {SystemError} When the system has no memory or file descriptor for it.
+   */
+  constructor(capacity: number, ioUringRefused: string) {
+    this.capacity = capacity;
+    this.#ioUringRefused = ioUringRefused;
+    this.completions = {
+      userData: new Uint32Array(capacity),
+      generation: new Uint32Array(capacity),
+      result: new Int32Array(capacity),
+    };
+    this.#place = new Int16Array(capacity);
+    this.#way = new Uint8Array(capacity);
+    this.#mayBeAsynchronous = new Uint8Array(capacity);
+    this.#vectorsOf = Array(capacity).fill(null);
+    using held = new DisposableStack();
+    const event = this.#event = EventFd.share();
+    held.defer(() => this.#eventFreed = event.release());
+    this.#sleep = held.use(new BlockingEventFd());
+    held.defer(() => this.#vectorStore.close());
+    const calls = this.#calls = held.adopt(new ThreadCalls(capacity), (calls) => calls.close());
+    const aio = this.#aio = KernelAio.make(capacity, event.fd);
+    held.defer(() => aio?.close());
+    this.#asyncWait = new AsyncWait(event, {
+      ready: () => {
+        calls.serve();
+        return this.#ready;
+      },
+      signal: (on) => {
+        this.#signalled = on;
+        calls.signals = on ? event.fd : -1;
+        // Each completion of asynchronous I/O signals, also while nothing waits.
+        if (on && aio !== null) event.drain();
+      },
+    });
+    held.defer(() => this.#asyncWait.end());
+    this.#held = held.move();
+  }
+
+  get features(): EngineFeatures {
+    const { busy } = this.#calls;
+    return {
+      ...NO_FEATURES,
+      engine: "threads",
+      ioUringRefused: this.#ioUringRefused,
+      ...busy === null ? {} : { threadsBusy: busy },
+      kernelAio: this.#aio !== null,
+      fixedFiles: true,
+      plainOpcodes: true,
+    };
+  }
+
+  get queued(): number {
+    return this.#queue.length;
+  }
+
+  get inFlight(): number {
+    return this.#calls.inFlight + (this.#aio?.inFlight ?? 0);
+  }
+
+  get room(): number {
+    return this.capacity - this.#queue.length - this.inFlight;
+  }
+
+  get vectorRoom(): number {
+    return MAX_VECTORS - (this.#vectors?.count ?? 0);
+  }
+
+  vector(address: number, length: number): void {
+    (this.#vectors ??= this.#vectorStore.take()).add(address, length);
+  }
+
+  useVectors(sqe: Sqe): void {
+    const vectors = this.#vectors!;
+    sqe.address = vectors.address;
+    sqe.length = vectors.count;
+  }
+
+  push(sqe: Sqe): void {
+    const calls = this.#calls;
+    const i = calls.take(sqe);
+    translate(calls, i, sqe);
+    this.#vectorsOf[i] = this.#vectors;
+    this.#vectors = null;
+    const fixed = (sqe.flags & IOSQE_FIXED_FILE) !== 0;
+    const place = this.#place[i] = fixed ? sqe.fd : -1;
+    const asynchronous = fixed && this.#asynchronous[place] === 1 && isAioOpcode(sqe.opcode);
+    this.#mayBeAsynchronous[i] = asynchronous ? 1 : 0;
+    if (asynchronous) this.#aio!.fill(i, sqe, calls.fdAt(place));
+    this.#way[i] = sqe.blocks
+      ? BLOCKING
+      : asynchronous
+      ? BY_AIO
+      : this.#triesFirst(sqe, place)
+      ? WITHOUT_WAIT
+      : BY_THREAD;
+    if (this.#way[i] === BY_AIO) return void this.#queue.push(i);
+    const refused = calls.use(i, sqe.fd, sqe.flags);
+    if (refused < 0) calls.refuse(i, refused);
+    else this.#queue.push(i);
+  }
+
+  /** Begins the queued calls. Those that do not wait are made, and a lone one of a program that stands still. */
+  submit(): number {
+    const queue = this.#queue;
+    const count = queue.length;
+    if (count === 0) return 0;
+    const calls = this.#calls;
+    const alone = queue.filter((i) => this.#way[i] === BLOCKING).length === 1;
+    const tries: number[] = [];
+    const blocking: number[] = [];
+    const asynchronous: number[] = [];
+    for (const i of queue) {
+      switch (this.#way[i]) {
+        case WITHOUT_WAIT:
+          calls.setArgument(i, RW_FLAGS, RWF_NOWAIT);
+          tries.push(i);
+          break;
+        case BY_AIO:
+          asynchronous.push(i);
+          break;
+        case BLOCKING:
+          if (alone || this.#mayBeAsynchronous[i] === 0) {
+            blocking.push(i);
+          } else {
+            calls.letFileGo(i);
+            asynchronous.push(i);
+          }
+          break;
+        default:
+          calls.begin(i);
+      }
+    }
+    queue.length = 0;
+    this.#submitAio(asynchronous);
+    if (tries.length > 0) calls.run(tries);
+    // Several devices work side by side: threads make all but the last of them.
+    const last = blocking.pop();
+    for (const i of blocking) calls.begin(i);
+    if (last !== undefined) calls.run([last]);
+    return count;
+  }
+
+  #submitAio(operations: readonly number[]): void {
+    const aio = this.#aio;
+    for (let from = 0; from < operations.length && aio !== null;) {
+      from += aio.submit(operations, from);
+      if (from < operations.length && aio.refusal !== 0) this.#beginInstead(operations[from++]!, aio.refusal);
+    }
+  }
+
+  // Has a thread do what asynchronous I/O refused.
+  #beginInstead(i: number, errno: number): void {
+    const place = this.#place[i]!;
+    // The file is of a kind that always may wait.
+    if (errno === EOPNOTSUPP) this.#asynchronous[place] = 0;
+    this.#way[i] = BY_THREAD;
+    this.#calls.use(i, place, IOSQE_FIXED_FILE);
+    this.#calls.begin(i);
+  }
+
+  reap(): number {
+    const calls = this.#calls;
+    const aio = this.#aio;
+    let count = 0;
+    if (aio !== null) {
+      for (let i = aio.next(); i >= 0; i = aio.next()) {
+        const { result } = aio;
+        if (result === -EAGAIN || result === -EOPNOTSUPP) {
+          this.#beginInstead(i, -result);
+          continue;
+        }
+        this.#giveVectors(i);
+        calls.finish(i, result, this.completions, count++);
+      }
+    }
+    for (let i = calls.next(); i >= 0; i = calls.next()) {
+      if (this.#way[i] === WITHOUT_WAIT && this.#waits(i)) continue;
+      this.#giveVectors(i);
+      calls.release(i, this.completions, count++);
+    }
+    if (count > 0) this.#asyncWait.reaped = true;
+    return count;
+  }
+
+  wait(timeout: number = Infinity): void {
+    this.submit();
+    const calls = this.#calls;
+    const aio = this.#aio;
+    const starved = calls.serve();
+    if (this.#ready) return;
+    if (aio !== null && aio.inFlight > 0 && calls.inFlight === 0) return void aio.wait(1, timeout);
+    const looks = starved || aio !== null && aio.inFlight > 0;
+    calls.signals = this.#sleep.fd;
+    if (!calls.ready) this.#sleep.wait(looks ? Math.min(timeout, LOOK) : timeout);
+    calls.signals = this.#signalled ? this.#event.fd : -1;
+    // What came meanwhile did not signal the asynchronous wait.
+    if (this.#signalled && calls.ready) this.#event.signal();
+  }
+
+  relax(): void {
+    libc().sched_yield();
+  }
+
+  waitAsync(): Promise<void> {
+    return this.#asyncWait.begin();
+  }
+
+  wake(): void {
+    this.#asyncWait.end();
+  }
+
+  registerBuffer(): number {
+    return -EOPNOTSUPP;
+  }
+
+  registerFile(index: number, fd: number): number {
+    const flags = fd < 0 ? 0 : libc().fcntl(fd, F_GETFL, 0);
+    this.#tries[index] = fd >= 0 && (flags & O_DIRECT) === 0 ? 1 : 0;
+    this.#asynchronous[index] = fd >= 0 && (flags & O_DIRECT) !== 0 && this.#aio !== null ? 1 : 0;
+    return this.#calls.setFile(index, fd);
+  }
+
+  close(): Promise<void> {
+    this.#held.dispose();
+    return this.#eventFreed;
+  }
+
+  get #ready(): boolean {
+    return this.#calls.ready || this.#aio !== null && this.#aio.ready;
+  }
+
+  // Whether a read is first made on this thread. A file that could hold it up all the same (FUSE) is left to the others.
+  #triesFirst({ opcode, flags }: Sqe, place: number): boolean {
+    if (place < 0 || this.#tries[place] === 0 || (flags & IOSQE_ASYNC) !== 0) return false;
+    return opcode === IORING_OP_READ || opcode === IORING_OP_READ_FIXED || opcode === IORING_OP_READV;
+  }
+
+  #giveVectors(i: number): void {
+    const vectors = this.#vectorsOf[i] ?? null;
+    if (vectors === null) return;
+    this.#vectorsOf[i] = null;
+    this.#vectorStore.give(vectors);
+  }
+
+  // Whether a call that was tried would have waited. Then a thread makes it.
+  #waits(i: number): boolean {
+    const result = this.#calls.resultOf(i);
+    const place = this.#place[i]!;
+    if (result === -EOPNOTSUPP) this.#tries[place] = 0;
+    else if (result !== -EAGAIN) return false;
+    this.#way[i] = BY_THREAD;
+    this.#calls.setArgument(i, RW_FLAGS, 0);
+    this.#calls.beginAgain(i, place);
+    return true;
+  }
+}
