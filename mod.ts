@@ -57,6 +57,7 @@ export {
   IOPRIO_PRIO_VALUE,
 } from "./src/request/ioprio.ts";
 export type { Pool } from "./src/pool/pool.ts";
+export type { EngineChoice } from "./src/engine/choose.ts";
 export type { EngineFeatures } from "./src/engine/features.ts";
 export type { IoService } from "./src/service.ts";
 export { DmioFault } from "./src/fault.ts";
