@@ -57,10 +57,12 @@ export {
   IOPRIO_PRIO_VALUE,
 } from "./src/request/ioprio.ts";
 export type { Pool } from "./src/pool/pool.ts";
+export type { EngineChoice } from "./src/engine/choose.ts";
 export type { EngineFeatures } from "./src/engine/features.ts";
 export type { IoService } from "./src/service.ts";
 export { DmioFault } from "./src/fault.ts";
-export { type Blocking, type CloseOptions, IoClient, type IoClientOptions } from "./src/client.ts";
+export type { Blocking, CloseOptions, IoClientOptions } from "./src/client_options.ts";
+export { IoClient } from "./src/client.ts";
 export type { StreamOptions, WritableOptions } from "./src/jobs/stream_options.ts";
 export { WritableResult } from "./src/jobs/outcomes.ts";
 export type { RegionsWritable } from "./src/jobs/writable.ts";
