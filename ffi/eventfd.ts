@@ -19,7 +19,7 @@ const TAKEN_MS = 5;
 const LATE_MS = 1000;
 
 /**
- * A counter in the kernel that a thread can wait on while the event loop runs. Deno has 32 such threads for everything, so all rings
+ * A counter in the kernel that a thread can wait on while the event loop runs. Deno has 32 such threads for everything, so all engines
  * share one eventfd, and one thread at most waits for it.
  */
 export class EventFd {

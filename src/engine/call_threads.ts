@@ -7,9 +7,11 @@
 import { libc } from "../../ffi/libc.ts";
 import { MappedMemory } from "../../ffi/memory.ts";
 import { openPthread, startThread } from "../../ffi/pthread.ts";
-import { lane as laneLayout, LANE_CALLS, thread, THREAD_ENDED, threadCode } from "../../ffi/thread_code.ts";
+import { threadCode } from "../../ffi/thread_code.ts";
+import { lane as laneLayout, LANE_CALLS, thread, THREAD_ENDED } from "../../ffi/thread_layout.ts";
 import { FUTEX_WAKE_PRIVATE, SYS_futex } from "../../ffi/uapi.ts";
 import { DeviceCalls } from "./device_calls.ts";
+import { Lanes } from "./lanes.ts";
 
 /** The most threads. */
 export const MOST_THREADS = 24;
@@ -56,6 +58,7 @@ export class CallThreads {
   readonly #here = new Deno.UnsafeFnPointer(this.#code as Deno.PointerObject<typeof CODE>, CODE);
   readonly #memory = new MappedMemory(BYTES);
   readonly #words = new Uint32Array(this.#memory.buffer);
+  readonly #lanes = new Lanes(this.#words, LANES_AT);
   readonly #devices = new Map<number, DeviceCalls>();
   // Devices whose calls wait and that have no thread.
   readonly #starved = new Set<DeviceCalls>();
@@ -130,7 +133,7 @@ export class CallThreads {
   run(addresses: readonly number[]): void {
     for (let i = 0; i < addresses.length;) {
       const end = Math.min(addresses.length, i + LANE_CALLS);
-      while (i < end) this.#put(OWN_LANE, addresses[i++]!);
+      while (i < end) this.#lanes.put(OWN_LANE, addresses[i++]!);
       this.#runLane(OWN_LANE);
     }
   }
@@ -148,17 +151,12 @@ export class CallThreads {
       if (device.waiting === 0) this.#starved.delete(device);
       const { lane } = device;
       if (lane === NONE) continue;
-      const kept: number[] = [];
-      for (let address = this.#claim(lane); address !== 0; address = this.#claim(lane)) {
-        if (!isMeant(address)) {
-          kept.push(address);
-          continue;
-        }
-        taken.push(address);
-        device.out--;
-      }
-      for (const address of kept) this.#put(lane, address);
-      if (kept.length > 0) this.#attach(device);
+      const all = this.#lanes.take(lane);
+      const kept = all.filter((address) => !isMeant(address));
+      taken.push(...all.filter(isMeant));
+      device.out -= all.length - kept.length;
+      for (const address of kept) this.#lanes.put(lane, address);
+      this.#attach(device);
     }
     return taken;
   }
@@ -191,7 +189,7 @@ export class CallThreads {
     this.#onLane.fill(0);
     for (let i = 0; i < MOST_THREADS; i++) {
       const at = this.#laneOf(i);
-      if (at !== IDLE && at !== THREAD_ENDED) this.#onLane[(at - LANES_AT) / laneLayout.size]!++;
+      if (at !== IDLE && at !== THREAD_ENDED) this.#onLane[this.#lanes.at(at)]!++;
     }
     let free = MOST_THREADS;
     for (let lane = 0; lane < LANES; lane++) {
@@ -220,9 +218,9 @@ export class CallThreads {
 
   // Moves calls that wait into the device's lane, as many as it holds.
   #fill(device: DeviceCalls): void {
-    let room = LANE_CALLS - this.#untaken(device.lane);
+    let room = LANE_CALLS - this.#lanes.untaken(device.lane);
     for (; room > 0 && device.waiting > 0; room--) {
-      this.#put(device.lane, device.shift());
+      this.#lanes.put(device.lane, device.shift());
       device.out++;
     }
   }
@@ -230,7 +228,7 @@ export class CallThreads {
   // Gives the device's lane a thread for each call that none has taken, within its share. Returns whether it has one.
   #attach(device: DeviceCalls): boolean {
     const { lane } = device;
-    for (let calls = this.#untaken(lane); calls > 0;) {
+    for (let calls = this.#lanes.untaken(lane); calls > 0;) {
       const free = this.#count();
       const threads = this.#onLane[lane]!;
       if (threads >= MOST_OF_A_DEVICE || (threads > 0 && threads >= free)) return true;
@@ -246,20 +244,12 @@ export class CallThreads {
           return true;
       }
     }
-    if (this.#untaken(lane) === 0 || this.#threadsOf(device) > 0) return true;
+    if (this.#lanes.untaken(lane) === 0 || this.#threadsOf(device) > 0) return true;
     // The thread that was free went back to another lane.
-    const left: number[] = [];
-    for (let address = this.#claim(lane); address !== 0; address = this.#claim(lane)) left.push(address);
+    const left = this.#lanes.take(lane);
     device.putBack(left);
     device.out -= left.length;
     return false;
-  }
-
-  // Calls of a lane that no thread has taken.
-  #untaken(lane: number): number {
-    const at = this.#wordOf(lane);
-    return (this.#words[at + laneLayout.tail / 4]! - Atomics.load(this.#words, at + laneLayout.head / 4)) >>>
-      0;
   }
 
   // A thread without a lane; one that had this lane last comes first, as it may be going back to it.
@@ -275,7 +265,7 @@ export class CallThreads {
 
   #start(i: number, lane: number): typeof STARTED | typeof REFUSED | typeof LOST {
     const word = i * thread.size / 4;
-    const at = LANES_AT + lane * laneLayout.size;
+    const at = this.#lanes.offsetOf(lane);
     const pointer = Deno.UnsafePointer.offset(this.#memory.pointer, i * thread.size) as Deno.PointerObject;
     if (Atomics.load(this.#words, word) === THREAD_ENDED) {
       Atomics.store(this.#words, word, at);
@@ -295,39 +285,11 @@ export class CallThreads {
   #runLane(lane: number): void {
     const word = OWN_THREAD * thread.size / 4;
     const pointer = Deno.UnsafePointer.offset(this.#memory.pointer, OWN_THREAD * thread.size);
-    this.#words[word] = LANES_AT + lane * laneLayout.size;
+    this.#words[word] = this.#lanes.offsetOf(lane);
     this.#here.call(pointer);
-  }
-
-  // Adds a call to a lane that has room.
-  #put(lane: number, address: number): void {
-    const at = this.#wordOf(lane);
-    const tail = this.#words[at + laneLayout.tail / 4]!;
-    const entry = at + laneLayout.ring / 4 + tail % LANE_CALLS * 2;
-    this.#words[entry] = address >>> 0;
-    this.#words[entry + 1] = address / 2 ** 32;
-    Atomics.store(this.#words, at + laneLayout.tail / 4, tail + 1);
-  }
-
-  // Takes a call from a lane, as a thread does. Returns its address, or 0.
-  #claim(lane: number): number {
-    const at = this.#wordOf(lane);
-    for (;;) {
-      const head = Atomics.load(this.#words, at + laneLayout.head / 4);
-      if (head === this.#words[at + laneLayout.tail / 4]) return 0;
-      const entry = at + laneLayout.ring / 4 + head % LANE_CALLS * 2;
-      const address = this.#words[entry]! + this.#words[entry + 1]! * 2 ** 32;
-      if (Atomics.compareExchange(this.#words, at + laneLayout.head / 4, head, head + 1) === head) {
-        return address;
-      }
-    }
   }
 
   #laneOf(i: number): number {
     return Atomics.load(this.#words, i * thread.size / 4);
-  }
-
-  #wordOf(lane: number): number {
-    return (LANES_AT + lane * laneLayout.size) / 4;
   }
 }

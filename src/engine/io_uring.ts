@@ -228,7 +228,7 @@ export class IoUring implements Engine {
     const fd = (sqe.flags & IOSQE_FIXED_FILE) !== 0 ? this.#tables.fdAt(sqe.fd) : sqe.fd;
     const i = calls.take(sqe);
     ioctl(calls, i, sqe, sqe.opFlags);
-    const refused = calls.useDescriptor(i, fd);
+    const refused = calls.use(i, fd, 0);
     if (refused < 0) calls.refuse(i, refused);
     else calls.begin(i);
   }

@@ -4,24 +4,22 @@
  * @module
  */
 
-import { errno, libc } from "../../ffi/libc.ts";
+import { libc } from "../../ffi/libc.ts";
 import { MappedMemory } from "../../ffi/memory.ts";
-import { call, open_file, queue } from "../../ffi/thread_code.ts";
-import { F_DUPFD_CLOEXEC, IOSQE_FIXED_FILE } from "../../ffi/uapi.ts";
+import { call, queue } from "../../ffi/thread_layout.ts";
+import { IOSQE_FIXED_FILE } from "../../ffi/uapi.ts";
 import { DmioFault } from "../fault.ts";
 import { CallThreads } from "./call_threads.ts";
 import type { DeviceCalls } from "./device_calls.ts";
 import type { Completions } from "./engine.ts";
+import { FILE_TABLE_BYTES, OpenFiles } from "./open_files.ts";
 import type { Sqe } from "./sqe.ts";
-
-/** Places in the table of files. */
-export const FILE_ENTRIES = 256;
 
 /** Calls that may be made at once without anyone waiting for them. */
 const MOST_DETACHED = 256;
 
 const FILES_AT = queue.size;
-const CALLS_AT = FILES_AT + FILE_ENTRIES * open_file.size;
+const CALLS_AT = FILES_AT + FILE_TABLE_BYTES;
 const CALL_WORDS = call.size / 4;
 
 /**
@@ -35,12 +33,11 @@ export class ThreadCalls {
   readonly #threads = CallThreads.shared;
   readonly #memory: MappedMemory;
   readonly #words: Uint32Array;
+  readonly #files: OpenFiles;
   readonly #free: number[] = [];
   readonly #device: (DeviceCalls | null)[];
   readonly #userData: Uint32Array;
   readonly #generation: Uint32Array;
-  // What each place of the table of files holds: the descriptor that it was made from, by which the device is known; -1: nothing.
-  readonly #files = new Int32Array(FILE_ENTRIES).fill(-1);
   // Calls that have ended and whose results were not taken, the last one first.
   readonly #ended: number[] = [];
 
@@ -51,6 +48,7 @@ export class ThreadCalls {
   constructor(capacity: number) {
     this.#memory = new MappedMemory(CALLS_AT + capacity * call.size);
     this.#words = new Uint32Array(this.#memory.buffer);
+    this.#files = new OpenFiles(this.#words, FILES_AT);
     this.#words[queue.one / 4] = 1;
     this.#device = Array(capacity).fill(null);
     this.#userData = new Uint32Array(capacity);
@@ -84,23 +82,12 @@ export class ThreadCalls {
 
   /** The descriptor of a place in the table of files. */
   fdAt(place: number): number {
-    return this.#words[(FILES_AT + place * open_file.size + open_file.fd) / 4]!;
+    return this.#files.fdOf(this.#files.at(place));
   }
 
   /** Fills or, with -1, empties a place of the table of files. @returns 0, or `-errno`. */
   setFile(place: number, fd: number): number {
-    const users = (FILES_AT + place * open_file.size) / 4 + open_file.users / 4;
-    if (this.#files[place]! >= 0 && Atomics.sub(this.#words, users, 1) === 1) {
-      libc().close(this.#words[users + 1]!);
-    }
-    this.#files[place] = -1;
-    if (fd < 0) return 0;
-    const own = duplicate(fd);
-    if (own < 0) return own;
-    this.#words[users] = 1;
-    this.#words[users + 1] = own;
-    this.#files[place] = fd;
-    return 0;
+    return this.#files.set(place, fd);
   }
 
   /**
@@ -150,15 +137,14 @@ export class ThreadCalls {
    * @returns 0, or `-errno`: the system has no file descriptor for a call that brings its own.
    */
   use(i: number, file: number, flags: number): number {
-    if ((flags & IOSQE_FIXED_FILE) === 0) return this.useDescriptor(i, file);
-    this.#useFile(i, file);
-    return 0;
-  }
-
-  #useFile(i: number, place: number): void {
-    const at = FILES_AT + place * open_file.size;
-    this.#useOpen(i, at, this.#files[place]!);
-    Atomics.add(this.#words, at / 4 + open_file.users / 4, 1);
+    if ((flags & IOSQE_FIXED_FILE) !== 0) {
+      this.#useFile(i, file);
+      return 0;
+    }
+    const own = this.#ownFile(i);
+    const made = this.#files.make(own, file);
+    if (made === 0) this.#useOpen(i, own, file);
+    return made;
   }
 
   /** Begins a call without a file, whose result is dropped. Does nothing when too many of them have not ended. */
@@ -166,24 +152,11 @@ export class ThreadCalls {
     for (let i = this.next(); i >= 0; i = this.next()) this.#end(i);
     const i = this.#free.pop();
     if (i === undefined) return;
-    const at = CALLS_AT + i * call.size + call.own_file;
-    // One user more than the thread, so that it closes nothing.
-    this.#words[at / 4 + open_file.users / 4] = 2;
-    this.#useOpen(i, at, -1);
+    this.#files.makeNone(this.#ownFile(i));
+    this.#useOpen(i, this.#ownFile(i), -1);
     this.setNumber(i, number);
     this.setArgument(i, 0, argument);
     this.begin(i);
-  }
-
-  /** Names the file of a call by its descriptor. @returns 0, or `-errno`. */
-  useDescriptor(i: number, fd: number): number {
-    const own = duplicate(fd);
-    if (own < 0) return own;
-    const at = CALLS_AT + i * call.size + call.own_file;
-    this.#words[at / 4 + open_file.users / 4] = 1;
-    this.#words[at / 4 + open_file.fd / 4] = own;
-    this.#useOpen(i, at, fd);
-    return 0;
   }
 
   /** Has a thread make a call. */
@@ -204,6 +177,17 @@ export class ThreadCalls {
   beginAgain(i: number, place: number): void {
     this.#useFile(i, place);
     this.#give(i);
+  }
+
+  #useFile(i: number, place: number): void {
+    this.#files.hold(this.#files.at(place));
+    this.#useOpen(i, this.#files.at(place), this.#files.madeFrom(place));
+  }
+
+  #useOpen(i: number, file: number, fd: number): void {
+    this.#set(i, call.file, this.#memory.address + file);
+    this.setArgument(i, 0, this.#files.fdOf(file));
+    this.#device[i] = this.#threads.device(fd);
   }
 
   #give(i: number): void {
@@ -263,20 +247,14 @@ export class ThreadCalls {
   close(): void {
     const { address, bytes } = this.#memory;
     const taken = this.#threads.takeBack((it) => it >= address && it < address + bytes);
-    for (const it of taken) this.letFileGo((it - address - CALLS_AT) / call.size);
+    for (const it of taken) this.#files.letGo(this.#fileOf((it - address - CALLS_AT) / call.size));
     this.inFlight -= taken.length;
-    for (let place = 0; place < FILE_ENTRIES; place++) this.setFile(place, -1);
+    this.#files.clear();
     this.signals = -1;
     // A thread that saw the signal set may be about to write to the eventfd.
     while (Atomics.load(this.#words, queue.adding / 4) > 0) libc().sched_yield();
     for (let i = this.next(); i >= 0; i = this.next()) this.#end(i);
     if (this.inFlight === 0) this.#memory[Symbol.dispose]();
-  }
-
-  #useOpen(i: number, at: number, fd: number): void {
-    this.#set(i, call.file, this.#memory.address + at);
-    this.setArgument(i, 0, this.#words[at / 4 + open_file.fd / 4]!);
-    this.#device[i] = this.#threads.device(fd);
   }
 
   #end(i: number): void {
@@ -287,13 +265,14 @@ export class ThreadCalls {
     if (device !== null) this.#threads.ended(device);
   }
 
-  /** Undoes `use` of a call that is not begun. */
-  letFileGo(i: number): void {
+  // The file that a call uses, by its offset.
+  #fileOf(i: number): number {
     const at = this.#word(i) + call.file / 4;
-    const file = (this.#words[at]! + this.#words[at + 1]! * 2 ** 32 - this.#memory.address) / 4;
-    if (Atomics.sub(this.#words, file + open_file.users / 4, 1) === 1) {
-      libc().close(this.#words[file + open_file.fd / 4]!);
-    }
+    return this.#words[at]! + this.#words[at + 1]! * 2 ** 32 - this.#memory.address;
+  }
+
+  #ownFile(i: number): number {
+    return CALLS_AT + i * call.size + call.own_file;
   }
 
   #set(i: number, field: number, value: number): void {
@@ -322,9 +301,4 @@ let detached: ThreadCalls | undefined;
 export function detach(number: number, argument: number): void {
   detached ??= new ThreadCalls(MOST_DETACHED);
   detached.detach(number, argument);
-}
-
-function duplicate(fd: number): number {
-  const own = libc().fcntl(fd, F_DUPFD_CLOEXEC, 0);
-  return own >= 0 ? own : -errno();
 }

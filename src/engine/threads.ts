@@ -21,9 +21,10 @@ import { AsyncWait } from "./async_wait.ts";
 import { type Completions, type Engine, MAX_VECTORS } from "./engine.ts";
 import { type EngineFeatures, NO_FEATURES } from "./features.ts";
 import { isAioOpcode, KernelAio } from "./kernel_aio.ts";
+import { FILE_ENTRIES } from "./open_files.ts";
 import type { Sqe } from "./sqe.ts";
 import { RW_FLAGS, translate } from "./system_calls.ts";
-import { FILE_ENTRIES, ThreadCalls } from "./thread_calls.ts";
+import { ThreadCalls } from "./thread_calls.ts";
 import { type Vectors, VectorStore } from "./vectors.ts";
 
 /**
@@ -61,7 +62,6 @@ export class ThreadsEngine implements Engine {
   // By call: its place in the table of files, or -1; how it is made; the iovecs that it names.
   readonly #place: Int16Array;
   readonly #way: Uint8Array;
-  readonly #mayBeAsynchronous: Uint8Array;
   readonly #vectorsOf: (Vectors | null)[];
   // By place in the table of files: whether a read may be tried without waiting, and whether asynchronous I/O may.
   readonly #tries = new Uint8Array(FILE_ENTRIES);
@@ -86,7 +86,6 @@ export class ThreadsEngine implements Engine {
     };
     this.#place = new Int16Array(capacity);
     this.#way = new Uint8Array(capacity);
-    this.#mayBeAsynchronous = new Uint8Array(capacity);
     this.#vectorsOf = Array(capacity).fill(null);
     using held = new DisposableStack();
     const event = this.#event = EventFd.share();
@@ -159,32 +158,25 @@ export class ThreadsEngine implements Engine {
     this.#vectors = null;
     const fixed = (sqe.flags & IOSQE_FIXED_FILE) !== 0;
     const place = this.#place[i] = fixed ? sqe.fd : -1;
-    const asynchronous = fixed && this.#asynchronous[place] === 1 && isAioOpcode(sqe.opcode);
-    this.#mayBeAsynchronous[i] = asynchronous ? 1 : 0;
-    if (asynchronous) this.#aio!.fill(i, sqe, calls.fdAt(place));
-    this.#way[i] = sqe.blocks
-      ? BLOCKING
-      : asynchronous
-      ? BY_AIO
-      : this.#triesFirst(sqe, place)
-      ? WITHOUT_WAIT
-      : BY_THREAD;
-    if (this.#way[i] === BY_AIO) return void this.#queue.push(i);
+    const way = this.#way[i] = this.#wayOf(sqe, place);
+    if (way === BY_AIO) {
+      this.#aio!.fill(i, sqe, calls.fdAt(place));
+      return void this.#queue.push(i);
+    }
     const refused = calls.use(i, sqe.fd, sqe.flags);
     if (refused < 0) calls.refuse(i, refused);
     else this.#queue.push(i);
   }
 
-  /** Begins the queued calls. Those that do not wait are made, and a lone one of a program that stands still. */
+  /** Begins the queued calls. Those that do not wait are made, and the last one of a program that stands still. */
   submit(): number {
     const queue = this.#queue;
     const count = queue.length;
     if (count === 0) return 0;
     const calls = this.#calls;
-    const alone = queue.filter((i) => this.#way[i] === BLOCKING).length === 1;
     const tries: number[] = [];
-    const blocking: number[] = [];
     const asynchronous: number[] = [];
+    let last = -1;
     for (const i of queue) {
       switch (this.#way[i]) {
         case WITHOUT_WAIT:
@@ -195,24 +187,18 @@ export class ThreadsEngine implements Engine {
           asynchronous.push(i);
           break;
         case BLOCKING:
-          if (alone || this.#mayBeAsynchronous[i] === 0) {
-            blocking.push(i);
-          } else {
-            calls.letFileGo(i);
-            asynchronous.push(i);
-          }
+          // Several devices work side by side: threads make all but the last call.
+          if (last >= 0) calls.begin(last);
+          last = i;
           break;
         default:
           calls.begin(i);
       }
     }
     queue.length = 0;
-    this.#submitAio(asynchronous);
+    if (asynchronous.length > 0) this.#submitAio(asynchronous);
     if (tries.length > 0) calls.run(tries);
-    // Several devices work side by side: threads make all but the last of them.
-    const last = blocking.pop();
-    for (const i of blocking) calls.begin(i);
-    if (last !== undefined) calls.run([last]);
+    if (last >= 0) calls.run([last]);
     return count;
   }
 
@@ -305,10 +291,13 @@ export class ThreadsEngine implements Engine {
     return this.#calls.ready || this.#aio !== null && this.#aio.ready;
   }
 
-  // Whether a read is first made on this thread. A file that could hold it up all the same (FUSE) is left to the others.
-  #triesFirst({ opcode, flags }: Sqe, place: number): boolean {
-    if (place < 0 || this.#tries[place] === 0 || (flags & IOSQE_ASYNC) !== 0) return false;
-    return opcode === IORING_OP_READ || opcode === IORING_OP_READ_FIXED || opcode === IORING_OP_READV;
+  #wayOf({ opcode, flags, blocks }: Sqe, place: number): number {
+    // A file that could hold this thread up in any call (FUSE) is left to the others.
+    const quick = place >= 0 && (flags & IOSQE_ASYNC) === 0;
+    if (quick && this.#asynchronous[place] === 1 && isAioOpcode(opcode)) return BY_AIO;
+    if (blocks) return BLOCKING;
+    const reads = opcode === IORING_OP_READ || opcode === IORING_OP_READ_FIXED || opcode === IORING_OP_READV;
+    return quick && reads && this.#tries[place] === 1 ? WITHOUT_WAIT : BY_THREAD;
   }
 
   #giveVectors(i: number): void {

@@ -55,6 +55,7 @@ async function expectNothingLeft(scope: () => Promise<void>): Promise<void> {
 
 Deno.test("an `await using` scope left by a throw leaks no file, mapping or registered buffer", async () => {
   await using loop = await LoopDevice.create({ bytes: 1 << 20 });
+  const outside = openFiles();
   let seen = 0;
   await expectNothingLeft(async () => {
     await using io = new IoClient({ pages: PAGES });
@@ -62,7 +63,8 @@ Deno.test("an `await using` scope left by a throw leaks no file, mapping or regi
     io.pool.get(3);
     await io.write([{ bdev, sector: 0, count: 8 }], io.pool.alloc(1));
     io.readSync({ bdev, sector: 0, count: 8 }, new Uint8Array(4096));
-    if (mappings() > 0) seen++;
+    // Linux may join a pool's mapping with one beside it.
+    if (ENGINE === "threads" ? openFiles() > outside : mappings() > 0) seen++;
     throw new Thrown();
   });
   assertEquals(seen, ROUNDS + 1, "within the scope there was something to leak");

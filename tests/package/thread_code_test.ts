@@ -2,6 +2,7 @@
 
 import { assertEquals, assertGreater } from "@std/assert";
 import * as code from "../../ffi/thread_code.ts";
+import * as layout from "../../ffi/thread_layout.ts";
 import { run, succeed } from "../support/commands.ts";
 import { Scratch } from "../support/scratch.ts";
 
@@ -137,7 +138,7 @@ ${
 
 /** A thread with five calls: three that write, of which the second finds its file closed by the first, and two with priorities. */
 function data({ write, ioprioGet }: Tools): string {
-  const { lane, call, thread } = code;
+  const { lane, call, queue, thread } = layout;
   const one = (n: number, number: number, args: string, file: string, ioprio = 0) => `
 .balign 16
 call${n}: .quad ${number}, ${args}, 0, 0, 0, 99
@@ -160,7 +161,7 @@ lane: .long 0
 .skip ${lane.size - lane.ring - 40}
 queue: .long 0, 10000, 0, 0
 .quad 1
-.skip ${code.queue.size - 24}
+.skip ${queue.size - 24}
 file: .long 1, 9
 stdout: .long 9, 1
 one: .ascii "one"
