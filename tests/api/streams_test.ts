@@ -1,6 +1,6 @@
 /** Streams with the platform's own: pipes, tee, compression, Response, files; and any mix of lengths, by chance. */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { BlockDevice, IoClient } from "../../mod.ts";
 import { expectOnlyChanged, expectSame, pattern } from "../support/bytes.ts";
@@ -101,6 +101,28 @@ Deno.test("views of subclasses are written as the bytes that they are", async ()
     expectSame(bed.loop.bytes(8 * 512, 10_000), data);
   }
   await bed.expectIdle();
+});
+
+Deno.test("streams whose pages the program transfers away error, and later ones go on without", async () => {
+  await using bed = await StreamBed.create({ pages: 64 });
+  const reader = bed.io.readable(bed.region()).getReader();
+  await reader.read();
+  const stream = bed.io.writable([bed.region()]);
+  const writer = stream.getWriter();
+  await writer.write(new Uint8Array(100));
+  (bed.io.pool.alloc(1).buffer as ArrayBuffer).transfer();
+  await assertRejects(() => soon(reader.read(), "read()"), TypeError, "transferred away");
+  await assertRejects(
+    () => soon(writer.write(new Uint8Array(100)), "write()"),
+    TypeError,
+    "transferred away",
+  );
+  assertEquals((await soon(stream.result, "result")).bytes, [0]);
+  const copy = bed.io.writable([bed.region()]);
+  await soon(bed.io.readable(bed.region(0, 1000)).pipeTo(copy), "pipeTo()");
+  assertEquals((await copy.result).bytes, [1000 * 512]);
+  expectSame(bed.loop.bytes(), bed.bytes);
+  assertEquals([bed.io.outstanding, bed.device.inFlight], [0, 0]);
 });
 
 /** What a consumer does next: a read by default or into a view, or the end. */
