@@ -106,6 +106,7 @@ export class CallThreads {
     }
     // While a device has no thread, the others get no further calls, so that their threads come free.
     if (this.#starved.size === 0) this.#fill(device);
+    else if (device.out === 0) this.#starved.add(device);
     this.#attach(device);
   }
 

@@ -216,6 +216,25 @@ Deno.test("calls of many devices, which come and go, all end", async () => {
   await readers.expectEnded(begun);
 });
 
+Deno.test("devices with more calls than a lane holds take turns at the threads, and all calls end", async () => {
+  await using folder = await Scratch.create();
+  using held = new DisposableStack();
+  using readers = new Readers(8192);
+  const pipes: Pipe[] = [];
+  for (let i = 0; i < 12; i++) pipes.push(held.use(await Pipe.create(folder, `${i}`)));
+  const calls = 500;
+  for (const pipe of pipes) readers.begin(pipe, calls);
+  await expectReading(MOST_THREADS);
+  for (let round = 0; round < calls / 10; round++) {
+    for (const pipe of pipes) pipe.feed(10);
+    // Results are taken now by every look, now by few.
+    if (round % 7 < 3) readers.reap();
+    if (round % 11 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  await readers.expectEnded(pipes.length * calls);
+  assertEquals([readers.calls.inFlight, readers.calls.busy], [0, null]);
+});
+
 for (const end of ["worker.terminate()", "worker.postMessage(0)"]) {
   Deno.test(`a Worker that ends by ${end} while its calls hang harms nobody`, async () => {
     const source = `

@@ -2,6 +2,7 @@
 
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { IoClient } from "../../mod.ts";
+import { ringTest } from "../support/engine.ts";
 import { LoopDevice } from "../support/loop.ts";
 import { programFolder, runIn, runProgram } from "../support/program.ts";
 import { Scratch } from "../support/scratch.ts";
@@ -15,7 +16,7 @@ const URING = ["io_uring_setup", "io_uring_register", "io_uring_enter"];
 const WORK = `
 import { BlockDevice, IoClient } from "./mod.ts";
 
-await using io = new IoClient({ pages: 600, queueDepth: 16 });
+await using io = new IoClient({ pages: 600, queueDepth: 16, engine: "auto" });
 const { features } = io;
 await using direct = BlockDevice.open(Deno.args[0]!, { write: true, direct: true });
 await using buffered = BlockDevice.open("buffered.img", { write: true, create: 8 << 20 });
@@ -156,7 +157,7 @@ Deno.test("a client works on this thread where the system allows it no thread", 
     "return functions.pthread_create(new Uint8Array(8), attr, code, argument);",
     "return 11;",
   );
-  edit("program.ts", "queueDepth: 16", 'queueDepth: 16, engine: "threads"');
+  edit("program.ts", 'engine: "auto"', 'engine: "threads"');
   const { code, stdout, stderr } = await runIn(folder, { source: WORK, args: [loop.path, "--no-check"] });
   assertEquals(code, 0, stderr);
   const { done, good } = JSON.parse(stdout) as Worked;
@@ -236,7 +237,7 @@ console.log(JSON.stringify([before, held(), memory() - kibibytes < 65_536]));
   assertEquals([after, small], [before, true]);
 });
 
-Deno.test("the demo works where io_uring is refused, and says in one line that it does without", async () => {
+ringTest("the demo works where io_uring is refused, and says in one line that it does without", async () => {
   const source = Deno.readTextFileSync(new URL("../../examples/mirror.ts", import.meta.url)).replaceAll(
     "../mod.ts",
     "./mod.ts",
