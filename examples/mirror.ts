@@ -74,6 +74,8 @@ async function mirror(image: Uint8Array, paths: string[], create?: number): Prom
   await using held = new AsyncDisposableStack();
   held.defer(() => dmIoPut(dmIoClient().pool.pages));
   const devices = paths.map((path) => held.use(open(path, create)));
+  const { engine, ioUringRefused = "" } = dmIoClient().features;
+  if (engine === "threads") console.log(`without io_uring, by threads: ${ioUringRefused.split("\n")[0]}`);
   const expected = await copyAll(image, devices);
   const shown = await loseOne(image, devices);
   return expected && shown ? 0 : 1;

@@ -7,12 +7,13 @@
 import { mayCallC } from "../ffi/library.ts";
 import { Calls } from "./calls.ts";
 import { checkInteger, describe } from "./check.ts";
+import type { Blocking, CloseOptions, IoClientOptions } from "./client_options.ts";
 import { ClientPool } from "./client_pool.ts";
 import { Core } from "./drive/core.ts";
 import type { BlockDevice } from "./device/device.ts";
 import { Engines } from "./engine/engines.ts";
 import { type EngineFeatures, NO_FEATURES } from "./engine/features.ts";
-import { checkEngine, type EngineChoice, makeEngine } from "./engine/choose.ts";
+import { checkEngine, makeEngine } from "./engine/choose.ts";
 import type { Engine } from "./engine/engine.ts";
 import { readable } from "./jobs/readable.ts";
 import type { StreamOptions, WritableOptions } from "./jobs/stream_options.ts";
@@ -41,34 +42,6 @@ import type { IoResult } from "./request/result.ts";
 import { flushed, sameOf } from "./request/targets.ts";
 import type { Operation } from "./schedule/io.ts";
 import type { IoStats } from "./stats.ts";
-
-/** How to make an {@linkcode IoClient}. */
-export interface IoClientOptions {
-  /** Pages of the pool to begin with. Default: 1024, which is 4 MiB. */
-  pages?: number;
-  /**
-   * SQEs that one device may have in flight, 1 to 4096. The ring holds four times as many. Three hung devices may fill their depth; each
-   * later one gets at most half of the rest, so that ten hung devices do not hold up another. Default: 128.
-   */
-  queueDepth?: number;
-  /** Whether to poll for completions for up to 50 us before sleeping, while polls find completions. Default: `true`. */
-  poll?: boolean;
-  /**
-   * What carries the I/O. `"io_uring"`: a ring. `"threads"`: system calls, most of them on up to 24 threads, at most 8 of them for one
-   * device. Default: `"auto"`, a ring where liburing is there and the kernel allows it; {@linkcode IoClient.features} says which it became,
-   * and why.
-   */
-  engine?: EngineChoice;
-}
-
-/** How to close an {@linkcode IoClient}. */
-export interface CloseOptions {
-  /** Milliseconds to wait for outstanding requests. Default: no limit. */
-  timeout?: number;
-}
-
-/** Options of a call that blocks: it has no deadline. */
-export type Blocking<Options> = Omit<Options, keyof DeadlineOptions>;
 
 const MAX_QUEUE_DEPTH = 4096;
 /** How many devices' worth of SQEs a ring holds. */

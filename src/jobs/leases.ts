@@ -5,7 +5,7 @@
  */
 
 import { pageSize } from "../../ffi/memory.ts";
-import type { IoClient } from "../client.ts";
+import type { StreamClient } from "./stream_client.ts";
 import type { Pool } from "../pool/pool.ts";
 
 /** A stream takes at most this part of the pages that it holds or that are free, so that later streams and the program find some. */
@@ -88,7 +88,7 @@ export class Leases {
 }
 
 /** Why a stream's pages are gone: the client was closed, or the program transferred their buffer away. */
-export function lostPages({ closed }: IoClient): TypeError {
+export function lostPages({ closed }: StreamClient): TypeError {
   return new TypeError(
     closed
       ? "the client was closed while the stream was open"

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { IoClient } from "../client.ts";
+import type { StreamClient } from "./stream_client.ts";
 import { SECTOR_SIZE } from "../device/device.ts";
 import { read } from "../op/read.ts";
 import { type CheckedOptions, type IoOptions, isAborted } from "../request/options.ts";
@@ -40,7 +40,7 @@ interface Piece {
 class RegionReader implements UnderlyingByteSource {
   readonly type = "bytes";
 
-  readonly #io: IoClient;
+  readonly #io: StreamClient;
   readonly #region: IoRegion;
   readonly #chunk: number;
   readonly #options: CheckedOptions;
@@ -54,7 +54,7 @@ class RegionReader implements UnderlyingByteSource {
   #stopped = false;
   #disarm = () => {};
 
-  constructor(io: IoClient, region: IoRegion, { chunk, each }: StreamSettings) {
+  constructor(io: StreamClient, region: IoRegion, { chunk, each }: StreamSettings) {
     this.#io = io;
     this.#region = region;
     this.#chunk = chunk;
@@ -188,7 +188,7 @@ const abandoned = new FinalizationRegistry<RegionReader>((reader) => reader.canc
  * @returns The stream.
  */
 export function readable(
-  io: IoClient,
+  io: StreamClient,
   regions: readonly IoRegion[],
   options: StreamOptions,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {

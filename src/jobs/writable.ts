@@ -5,7 +5,7 @@
  */
 
 import { describe } from "../check.ts";
-import type { IoClient } from "../client.ts";
+import type { StreamClient } from "./stream_client.ts";
 import { SECTOR_SIZE } from "../device/device.ts";
 import { bufferOf, byteLengthOf, byteOffsetOf } from "../memory/view.ts";
 import { write } from "../op/write.ts";
@@ -52,7 +52,7 @@ class RegionsWriter implements UnderlyingSink<Uint8Array> {
   /** What became of each region. */
   readonly result: PromiseWithResolvers<WritableResult> = Promise.withResolvers();
 
-  readonly #io: IoClient;
+  readonly #io: StreamClient;
   readonly #regions: readonly IoRegion[];
   readonly #settings: WritableSettings;
   readonly #options: IoOptions;
@@ -74,7 +74,7 @@ class RegionsWriter implements UnderlyingSink<Uint8Array> {
   #wake = () => {};
   #disarm = () => {};
 
-  constructor(io: IoClient, regions: readonly IoRegion[], settings: WritableSettings) {
+  constructor(io: StreamClient, regions: readonly IoRegion[], settings: WritableSettings) {
     this.#io = io;
     this.#regions = regions;
     this.#settings = settings;
@@ -274,7 +274,7 @@ const abandoned = new FinalizationRegistry<RegionsWriter>((writer) =>
  * @returns The stream, with its result.
  */
 export function writable(
-  io: IoClient,
+  io: StreamClient,
   regions: readonly IoRegion[],
   options: WritableOptions,
 ): RegionsWritable {

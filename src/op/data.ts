@@ -5,7 +5,7 @@
  */
 
 import { EAGAIN, EBUSY, EINTR, EIO } from "../../ffi/errno.ts";
-import { IOSQE_ASYNC, RWF_DSYNC } from "../../ffi/uapi.ts";
+import { RWF_DSYNC } from "../../ffi/uapi.ts";
 import { isGone, SECTOR_SIZE } from "../device/device.ts";
 import { type Engine, MAX_VECTORS } from "../engine/engine.ts";
 import type { Sqe } from "../engine/sqe.ts";
@@ -62,8 +62,6 @@ export function prepData(opcodes: Opcodes, transfer: Transfer, sqe: Sqe, engine:
   const { segments, ioprio } = region.io;
   const { requested, segment, segmentAt } = transfer;
   sqe.opFlags = region.rwFlags;
-  // Through the page cache of some file systems (XFS, btrfs) the kernel would sync on this thread, while it submits.
-  if (sqe.opFlags !== 0 && !region.device.direct) sqe.flags |= IOSQE_ASYNC;
   sqe.ioprio = ioprio;
   sqe.address3 = 0;
   sqe.segments = segments;
@@ -115,15 +113,13 @@ function transferred(transfer: Transfer, result: number): Outcome {
 
 function failed(transfer: Transfer, errno: number): Outcome {
   const region = transfer.region!;
-  const syncs = (region.rwFlags & RWF_DSYNC) !== 0;
   switch (errno) {
     case 0: // nothing transferred, without an error: the end of a device that shrank, or a write without progress
       return fail(transfer, EIO);
     case EAGAIN:
     case EBUSY:
     case EINTR:
-      // From a direct device they mean that nothing was done. A sync of the page cache gives any error of the medium.
-      return syncs && !region.device.direct ? fail(transfer, errno) : tryAgain(transfer, errno);
+      return tryAgain(transfer, errno);
   }
   if (!isMediumError(errno)) {
     // A device that dies during the search reports the error that started the search.
@@ -133,9 +129,9 @@ function failed(transfer: Transfer, errno: number): Outcome {
     region.gone = true;
     return fail(transfer, errno);
   }
-  // The sync of a durable write tells once what the device or the page cache lost, of other writes, too: a second try would succeed and
-  // hide that. Nor can a neighbour have failed it, as the kernel merges no FUA write (REQ_NOMERGE_FLAGS).
-  if (syncs) return fail(transfer, errno);
+  // The flush in a durable write tells once what the device's cache lost, of other writes, too: a second try would succeed and hide that.
+  // Nor can a neighbour have failed it, as the kernel merges no FUA write (REQ_NOMERGE_FLAGS).
+  if ((region.rwFlags & RWF_DSYNC) !== 0) return fail(transfer, errno);
   if (region.errno !== 0 && region.failedAt <= transfer.offset) return fail(transfer, errno);
   if (region.io.locate) return searchesOn(transfer, errno) ? AGAIN : fail(transfer, errno);
   // The kernel may have merged it with a neighbour into one command, which the neighbour failed.

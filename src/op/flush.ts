@@ -21,9 +21,9 @@ export const flush: Operation = {
   locates: false,
   wholeBlocks: false,
   options: [],
-  span: () => 1,
+  span: () => 0,
   refuses: null,
-  next: () => 1,
+  next: () => 0,
   prep(transfer, sqe) {
     clear(sqe);
     sqe.opcode = IORING_OP_FSYNC;

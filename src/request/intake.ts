@@ -72,6 +72,8 @@ export class Intake {
     try {
       io.op = op;
       io.locate = op.locates;
+      // A flush is a region of no bytes that has a preflush.
+      if (op === flush) io.preflush = flush;
       if (options !== undefined) takeOptions(io, options);
       io.segments = request.memory;
       request.sync = io.blocks = sync;
@@ -118,6 +120,7 @@ export class Intake {
     for (let i = 0; i < io.count; i++) {
       const region = io.regions[i]!;
       region.queue = this.#scheduler.queueOf(region.device, i);
+      region.syncFailures = region.queue.syncs?.failures ?? 0;
     }
   }
 }
@@ -128,6 +131,7 @@ function takeOptions(io: Io, { locate, ioprio, preflush, fua, unmap, fallback }:
   if (preflush === true) io.preflush = flush;
   if (fua === true) {
     io.rwFlags = RWF_DSYNC;
+    io.locate = false;
     io.postflush = flush;
   }
   if (unmap !== undefined) io.unmap = unmap;

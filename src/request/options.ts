@@ -24,7 +24,7 @@ export interface IoOptions extends DeadlineOptions {
   /**
    * Whether a transfer that failed is searched for its first bad block, by halves. Default: `true` for a read; `false` for a write,
    * which is tried once more, alone, and then reported at its first sector: a dying device gets no more work than that.
-   * A write with `fua` is neither searched nor tried again: a second try could hide what the first one lost.
+   * A write with `fua` is not searched, nor tried again where a second try could hide what the first one lost.
    */
   locate?: boolean;
   /**
@@ -43,7 +43,7 @@ export interface WriteOptions extends IoOptions {
   preflush?: boolean;
   /**
    * Whether the data is on the medium when the write is answered (`REQ_FUA`), as by `RWF_DSYNC`: by a write through the device's cache where
-   * the device has that, and by a flush after the write elsewhere.
+   * the device has that, and by a flush after the write elsewhere. Through the page cache, writes to one device share their flushes.
    * When such a write fails, a flush of the device may have failed, so it is not known which of the writes before are on the medium.
    */
   fua?: boolean;

@@ -7,6 +7,7 @@
 import { pageSize } from "../../ffi/memory.ts";
 import type { BlockDevice } from "../device/device.ts";
 import type { Engine } from "../engine/engine.ts";
+import { Syncs } from "./syncs.ts";
 
 /** An entry of a {@linkcode DeviceQueue}: a link of its list. */
 export interface Queued<Self> {
@@ -24,6 +25,8 @@ export class DeviceQueue<Region extends Queued<Region>> {
   place = -1;
   /** The first region with something left to issue. */
   head: Region | null = null;
+  /** The flushes that take turns; null for a device that is open for direct I/O, where each flush has an answer of its own. */
+  readonly syncs: Syncs | null;
   #tail: Region | null = null;
 
   /**
@@ -39,7 +42,9 @@ export class DeviceQueue<Region extends Queued<Region>> {
     readonly fd: number,
     readonly flags: number,
     readonly forget: () => void,
-  ) {}
+  ) {
+    this.syncs = device.direct ? null : new Syncs();
+  }
 
   /**
    * Whether its SQEs may name registered buffers. The kernel checks a registered buffer page by page (`iov_iter_aligned_bvec`), so it

@@ -40,7 +40,7 @@ export interface Operation {
   readonly wholeBlocks: boolean;
   /** The names of the options that it takes, beside `timeout` and `signal`. */
   readonly options: readonly string[];
-  /** The length of a region in bytes. A flush, which moves none, takes one step. */
+  /** The length of a region in bytes. A flush moves none. */
   span(sectors: number): number;
   /** The error number that a region gets without any I/O, as its device is known not to do this; 0 for none. Null: devices always try. */
   readonly refuses: ((region: RegionIo) => number) | null;
@@ -64,8 +64,10 @@ export class RegionIo {
   device!: BlockDevice;
   /** A flush that is due before any transfer of its own: the preflush; or `postflush`, once its transfers have ended. */
   flush: Operation | null = null;
-  /** A flush that is to follow its last transfer: that of a durable write whose file system may ignore `RWF_DSYNC`. */
+  /** A flush that is to follow its last transfer: that of a durable write where `RWF_DSYNC` does not do. */
   postflush: Operation | null = null;
+  /** How many syncs of its device had failed when it was accepted, or its first data was issued. */
+  syncFailures = 0;
   /** Where its I/O queues. */
   queue!: DeviceQueue<RegionIo>;
   /** Its first sector on the device. */
@@ -97,8 +99,14 @@ export class RegionIo {
     this.index = index;
   }
 
-  /** Notes a failure. Of several, the one at the lowest byte counts. */
-  fail(errno: number, at: number): void {
+  /**
+   * Notes a failure. Of several, the one at the lowest byte counts.
+   *
+   * @param errno The error number.
+   * @param byte The first byte that is not known to be transferred. Nothing is, while the flush of a durable write is still to come.
+   */
+  fail(errno: number, byte: number): void {
+    const at = this.postflush === null ? byte : 0;
     if (this.errno !== 0 && this.failedAt <= at) return;
     this.errno = errno;
     this.failedAt = at;
@@ -142,7 +150,7 @@ export class Io {
   preflush: Operation | null = null;
   /** `RWF_*` flags of reads and writes. */
   rwFlags = 0;
-  /** The flush that follows the transfers of a region whose device may ignore `RWF_DSYNC`; null for none. */
+  /** The flush that follows the transfers of a region where `RWF_DSYNC` does not do; null for none. */
   postflush: Operation | null = null;
   /** The I/O priority of reads and writes; 0: the process's. */
   ioprio = 0;
@@ -176,7 +184,8 @@ export class Io {
     region.sector = sector;
     region.bytes = this.op.span(count);
     region.flush = this.preflush;
-    region.postflush = device.ignoresDsync === true ? this.postflush : null;
+    // Through the page cache, RWF_DSYNC would be a sync of its own, beside those that take turns.
+    region.postflush = !device.direct || device.ignoresDsync === true ? this.postflush : null;
     region.errno = 0;
     region.failedAt = 0;
     region.gone = false;

@@ -16,6 +16,7 @@ import type { SchedulerCounters } from "../stats.ts";
 import { DeviceQueue } from "./device_queue.ts";
 import { AGAIN, FAILED, type Io, type RegionIo, type Transfer } from "./io.ts";
 import { SlotTable } from "./slot_table.ts";
+import type { Syncs } from "./syncs.ts";
 
 /** Bytes that one device queue may issue in a row: SQEs of one device cost the kernel less together than one by one. */
 const TURN = 64 << 10;
@@ -147,11 +148,15 @@ export class Scheduler {
     for (let i = 0; i < io.count; i++) {
       const region = io.regions[i]!;
       const { queue } = region;
-      if (!queue.remove(region)) continue;
+      const queued = queue.remove(region);
+      if (!queued && queue.syncs?.remove(region) !== true) continue;
+      const due = queued && region.flush !== null;
       region.issued = region.end;
       region.flush = null;
-      if (queue.head === null) this.#retire(queue);
+      if (queue.head === null && queue.place >= 0) this.#retire(queue);
       if (region.transfers === 0) this.#ended[this.#endedCount++] = region;
+      // It may have been the one whose flush the others wait for.
+      if (due && queue.syncs !== null) this.#nextSync(queue.syncs);
     }
   }
 
@@ -222,13 +227,19 @@ export class Scheduler {
     queue.place = -1;
   }
 
-  // Issues the next transfer of a device. Returns its length.
+  // Issues the next transfer of a device. Returns its length; 0 when it is a flush that waits for its turn.
   #issue(queue: DeviceQueue<RegionIo>): number {
     const region = queue.head!;
+    if (region.flush !== null) {
+      queue.shift();
+      if (queue.syncs !== null && !queue.syncs.admit(region)) return 0;
+    }
     const transfer = this.#slots.take();
     // A flush is one transfer. The region comes back to its queue when that is done.
     const length = region.flush === null ? region.io.op.next(region) : 1;
     if (!(length > 0)) throw new DmioFault(`an SQE of ${length} bytes for ${queue.device.path}`);
+    // Its data can only be lost from here on.
+    if (region.flush === null && region.issued === 0) region.syncFailures = queue.syncs?.failures ?? 0;
     transfer.start(region, length);
     region.transfers++;
     queue.inFlight++;
@@ -238,8 +249,6 @@ export class Scheduler {
       region.issued += length;
       region.io.segments.advance(region, length);
       if (region.issued >= region.end) queue.shift();
-    } else {
-      queue.shift();
     }
     this.#push(transfer);
     return length;
@@ -280,6 +289,7 @@ export class Scheduler {
         return;
       case FAILED:
         region.fail(transfer.errno, transfer.offset);
+        if (region.flush !== null) region.queue.syncs?.fail(transfer.errno, region.gone);
         return this.#giveUp(transfer);
     }
     this.#end(transfer);
@@ -300,13 +310,30 @@ export class Scheduler {
     if (this.inFlight < 0 || queue.inFlight < 0 || region.transfers < 0) {
       throw new DmioFault(`more completions than SQEs for ${queue.device.path}`);
     }
-    if (region.flush !== null) this.#flushed(region);
+    if (region.flush !== null) this.#flushEnded(region);
     else if (region.transfers === 0 && region.issued >= region.end) this.#transferred(region);
+  }
+
+  #flushEnded(region: RegionIo): void {
+    const { syncs } = region.queue;
+    if (syncs === null) return this.#flushed(region);
+    for (const served of syncs.end()) this.#flushed(served);
+    this.#nextSync(syncs);
+  }
+
+  #nextSync(syncs: Syncs): void {
+    const next = syncs.next();
+    if (next !== undefined) this.#enqueue(next);
   }
 
   // A flush of a region has ended. After a preflush the region's own transfers follow, unless it failed or the request was answered meanwhile.
   #flushed(region: RegionIo): void {
     region.flush = null;
+    const { syncs } = region.queue;
+    if (syncs !== null && syncs.failures !== region.syncFailures) {
+      region.fail(syncs.errno, 0);
+      region.gone = syncs.gone;
+    }
     if (region.errno !== 0 || region.io.abandoned) region.stop();
     if (region.issued >= region.end) this.#ended[this.#endedCount++] = region;
     else this.#enqueue(region);

@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertGreater, assertGreaterOrEqual, assertLess } from "@std/assert";
 import { cpuUsage } from "node:process";
 import { BlockDevice, IoClient, READ } from "../../mod.ts";
+import { ringTest } from "../support/engine.ts";
 import { loopDevices } from "../support/loop.ts";
 import { NbdDevice } from "../support/nbd.ts";
 import { processState } from "../support/process_state.ts";
@@ -218,11 +219,13 @@ Deno.test("a timeout of an answered request does not keep the program alive", as
 });
 
 for (const form of ["io.readSync", "await io.read"]) {
-  Deno.test(`a program exits by itself when another read reaped the CQE of an asynchronous wait: ${form}`, async () => {
-    await using scratch = await Scratch.create();
-    const { code, stdout } = await runProgram({
-      timeout: 10_000,
-      source: `
+  ringTest(
+    `a program exits by itself when another read reaped the CQE of an asynchronous wait: ${form}`,
+    async () => {
+      await using scratch = await Scratch.create();
+      const { code, stdout } = await runProgram({
+        timeout: 10_000,
+        source: `
         import { BlockDevice, IoClient } from "./mod.ts";
         const io = new IoClient({ pages: 4 });
         const path = ${JSON.stringify(scratch.join("file"))};
@@ -250,7 +253,8 @@ for (const form of ["io.readSync", "await io.read"]) {
         ${form}({ bdev: file, sector: 0, count: 8 }, io.pool.alloc(1));
         console.log((await late).errorBits);
       `,
-    });
-    assertEquals([code, stdout.trim()], [0, "0n"]);
-  });
+      });
+      assertEquals([code, stdout.trim()], [0, "0n"]);
+    },
+  );
 }

@@ -1,6 +1,7 @@
 /** What the kernel refuses, at set-up or while running: what can be done without is, and the rest is an error with a way out. */
 
 import { assert, assertEquals, assertGreater, assertMatch, assertStringIncludes } from "@std/assert";
+import { ringTest } from "../support/engine.ts";
 import { LoopDevice } from "../support/loop.ts";
 import { runTraced, type Traced } from "../support/strace.ts";
 
@@ -18,7 +19,7 @@ import type { IoMemory, PageList } from "./mod.ts";
 const [wait, loop] = Deno.args as [string, string];
 let io: IoClient;
 try {
-  io = new IoClient({ pages: 256, queueDepth: 8, poll: wait === "poll" });
+  io = new IoClient({ pages: 256, queueDepth: 8, poll: wait === "poll", engine: "io_uring" });
 } catch (error) {
   const { name, message, code, syscall } = error as SystemError;
   console.log(JSON.stringify({ typed: error instanceof SystemError, name, message, code, syscall }));
@@ -108,7 +109,7 @@ function injected({ calls }: Traced, name: string): number {
 }
 
 interface Done {
-  readonly features: Record<string, boolean>;
+  readonly features: Record<string, boolean | string>;
   readonly requests: number;
   readonly good: number;
 }
@@ -124,7 +125,7 @@ function everyByte({ stdout }: Traced): Done["features"] {
 let offered: Promise<Done["features"]> | undefined;
 const features = () => offered ??= refused([]).then(everyByte);
 
-Deno.test("on a kernel that refuses nothing, every feature of its version is in use", async () => {
+ringTest("on a kernel that refuses nothing, every feature of its version is in use", async () => {
   const [major = 0, minor = 0] = Deno.osRelease().split(".").map(Number);
   const since = (first: number, second: number) => major > first || (major === first && minor >= second);
   const found = await features();
@@ -137,14 +138,17 @@ Deno.test("on a kernel that refuses nothing, every feature of its version is in 
 
 for (const attempts of [1, 2]) {
   for (const wait of ["poll", "sleep"] as const) {
-    Deno.test(`a client works without set-up flags that were refused ${attempts} times (${wait})`, async () => {
-      const traced = await refused([`io_uring_setup:error=EINVAL:when=1..${attempts}`], wait);
-      assertEquals(injected(traced, "io_uring_setup"), attempts);
-      const { coopTaskrun, ...found } = everyByte(traced);
-      assertEquals({ ...found, coopTaskrun: false }, { ...await features(), ...NO_FLAGS });
-      if (attempts === 2) assertEquals(coopTaskrun, false);
-      else if ((await features()).deferTaskrun) assertEquals(coopTaskrun, true);
-    });
+    ringTest(
+      `a client works without set-up flags that were refused ${attempts} times (${wait})`,
+      async () => {
+        const traced = await refused([`io_uring_setup:error=EINVAL:when=1..${attempts}`], wait);
+        assertEquals(injected(traced, "io_uring_setup"), attempts);
+        const { coopTaskrun, ...found } = everyByte(traced);
+        assertEquals({ ...found, coopTaskrun: false }, { ...await features(), ...NO_FLAGS });
+        if (attempts === 2) assertEquals(coopTaskrun, false);
+        else if ((await features()).deferTaskrun) assertEquals(coopTaskrun, true);
+      },
+    );
   }
 }
 
@@ -162,7 +166,7 @@ const REFUSALS = [
   { call: "IORING_REGISTER_PROBE", lacks: { plainOpcodes: false } },
 ];
 for (const { call, lacks } of REFUSALS) {
-  Deno.test(`a client works when ${call} is refused`, async () => {
+  ringTest(`a client works when ${call} is refused`, async () => {
     const at = (await registerCalls()).indexOf(call) + 1;
     assertGreater(at, 0, `${call} is called`);
     const traced = await refused([`io_uring_register:error=EINVAL:when=${at}`]);
@@ -172,11 +176,12 @@ for (const { call, lacks } of REFUSALS) {
 }
 
 for (const wait of ["poll", "sleep"] as const) {
-  Deno.test(`with every optional feature refused at once, every byte is right (${wait})`, async () => {
+  ringTest(`with every optional feature refused at once, every byte is right (${wait})`, async () => {
     const from = (await registerCalls()).indexOf("IORING_REGISTER_BUFFERS2") + 1;
     const inject = ["io_uring_setup:error=EINVAL:when=1..2", `io_uring_register:error=EINVAL:when=${from}+1`];
     assertEquals(everyByte(await refused(inject, wait)), {
       ...NO_FLAGS,
+      ...{ engine: "io_uring" },
       ...{ fixedBuffers: false, fixedFiles: false, plainOpcodes: false },
       extArg: (await features()).extArg!,
     });
@@ -184,7 +189,7 @@ for (const wait of ["poll", "sleep"] as const) {
 }
 
 // On Linux 5.10 a wait carries no timeout. The features are the bytes from 20 on of what io_uring_setup fills in.
-Deno.test("without IORING_FEAT_EXT_ARG, while the kernel is busy, every byte is right", async () => {
+ringTest("without IORING_FEAT_EXT_ARG, while the kernel is busy, every byte is right", async () => {
   const params = "08000000" + "20000000" + "00000000".repeat(3) + "7f000000";
   const inject = [`io_uring_setup:poke_exit=@arg2=${params}`, "io_uring_enter:error=EBUSY:when=2+3"];
   assertEquals(everyByte(await refused(inject)), { ...await features(), extArg: false });
@@ -193,7 +198,7 @@ Deno.test("without IORING_FEAT_EXT_ARG, while the kernel is busy, every byte is 
 for (const error of ["EINTR", "EAGAIN", "EBUSY"]) {
   for (const when of ["1..9", "2+2", "3+5"]) {
     for (const wait of ["poll", "sleep"] as const) {
-      Deno.test(`io_uring_enter gives ${error} at calls ${when}: every byte is right (${wait})`, async () => {
+      ringTest(`io_uring_enter gives ${error} at calls ${when}: every byte is right (${wait})`, async () => {
         const traced = await refused([`io_uring_enter:error=${error}:when=${when}`], wait);
         assertGreater(injected(traced, "io_uring_enter"), 8);
         assertEquals(everyByte(traced), await features());
@@ -227,14 +232,14 @@ const FORBIDDEN = [
   { error: "EINVAL", says: ["ring of 8 entries"] },
 ];
 for (const { error, says } of FORBIDDEN) {
-  Deno.test(`${error} at set-up is an error that names the cause and the remedy`, async () => {
+  ringTest(`${error} at set-up is an error that names the cause and the remedy`, async () => {
     const { code, syscall, message } = await failure(`io_uring_setup:error=${error}:when=1+1`);
     assertEquals([code, syscall], [error, "io_uring_setup"]);
     for (const part of says) assertStringIncludes(message, part);
   });
 }
 
-Deno.test("ENOMEM for the pool's pages is no error: the client works, and its features say why", async () => {
+ringTest("ENOMEM for the pool's pages is no error: the client works, and its features say why", async () => {
   const at = (await registerCalls()).lastIndexOf("IORING_REGISTER_PROBE") + 2;
   const source = `
     import { BlockDevice, IoClient } from "./mod.ts";
@@ -251,7 +256,7 @@ Deno.test("ENOMEM for the pool's pages is no error: the client works, and its fe
   assertStringIncludes(stdout, "true false Locked memory is limited by RLIMIT_MEMLOCK");
 });
 
-Deno.test("a ring that takes no eventfd is an error that says so", async () => {
+ringTest("a ring that takes no eventfd is an error that says so", async () => {
   const { code, syscall, message } = await failure("io_uring_register:error=EBUSY:when=1");
   assertEquals([code, syscall], ["EBUSY", "io_uring_register"]);
   assertMatch(message, /eventfd/);
@@ -289,16 +294,19 @@ console.log(JSON.stringify({ called, good: results.indexOf("bits 0"), last: resu
 `;
 
 for (const way of ["sync", "async"]) {
-  Deno.test(`a ring that fails for good fails waiting and later requests, and can be closed (${way})`, async () => {
-    const { code, stdout, stderr } = await runTraced({
-      source: FAILING,
-      args: [way],
-      trace: SYSTEM_CALLS,
-      inject: ["io_uring_enter:error=EBADF:when=9+1"],
-      timeout: 20,
-    });
-    assertEquals(code, 0, stderr || "it was still waiting after 20 s");
-    const failed = "io_uring_enter EBADF";
-    assertEquals(JSON.parse(stdout), { called: 0, good: 0, last: [failed, failed, failed] });
-  });
+  ringTest(
+    `a ring that fails for good fails waiting and later requests, and can be closed (${way})`,
+    async () => {
+      const { code, stdout, stderr } = await runTraced({
+        source: FAILING,
+        args: [way],
+        trace: SYSTEM_CALLS,
+        inject: ["io_uring_enter:error=EBADF:when=9+1"],
+        timeout: 20,
+      });
+      assertEquals(code, 0, stderr || "it was still waiting after 20 s");
+      const failed = "io_uring_enter EBADF";
+      assertEquals(JSON.parse(stdout), { called: 0, good: 0, last: [failed, failed, failed] });
+    },
+  );
 }

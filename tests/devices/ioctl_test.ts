@@ -6,6 +6,7 @@ import { BLKDISCARD, BLKZEROOUT, IORING_OP_READ, IOSQE_FIXED_FILE } from "../../
 import { MappedMemory } from "../../ffi/memory.ts";
 import { IoUring } from "../../src/engine/io_uring.ts";
 import { OP_IOCTL, Sqe } from "../../src/engine/sqe.ts";
+import { ringTest } from "../support/engine.ts";
 import { LoopDevice } from "../support/loop.ts";
 
 const KIB = 1024;
@@ -40,7 +41,7 @@ const WAITS: Record<string, (ring: IoUring) => unknown> = {
   "an asynchronous wait": (ring) => ring.waitAsync(),
 };
 for (const [name, wait] of Object.entries(WAITS)) {
-  Deno.test(`${name} for a ring ends at an ioctl of a thread, which does what it says`, async () => {
+  ringTest(`${name} for a ring ends at an ioctl of a thread, which does what it says`, async () => {
     await using loop = await LoopDevice.create({ bytes: 8 * MIB });
     Deno.writeFileSync(loop.backing, new Uint8Array(8 * MIB).fill(0xa5));
     await using device = BlockDevice.open(loop.path, { write: true, direct: true });
@@ -81,7 +82,7 @@ for (const [name, wait] of Object.entries(WAITS)) {
   });
 }
 
-Deno.test("ioctls and the ring's own SQEs complete side by side", async () => {
+ringTest("ioctls and the ring's own SQEs complete side by side", async () => {
   await using loop = await LoopDevice.create({ bytes: 8 * MIB });
   await using device = BlockDevice.open(loop.path, { write: true, direct: true });
   using memory = new MappedMemory(4 * KIB);
@@ -103,7 +104,7 @@ Deno.test("ioctls and the ring's own SQEs complete side by side", async () => {
   }
 });
 
-Deno.test("a ring that made ioctls leaves no file descriptor behind, and few threads", async () => {
+ringTest("a ring that made ioctls leaves no file descriptor behind, and few threads", async () => {
   await using loop = await LoopDevice.create({ bytes: MIB });
   await using device = BlockDevice.open(loop.path, { write: true, direct: true });
   const open = () => [...Deno.readDirSync("/proc/self/fd")].length;

@@ -14,35 +14,39 @@ import {
   IOSQE_FIXED_FILE,
 } from "../../ffi/uapi.ts";
 import { expectSame, fillPattern, pattern } from "../support/bytes.ts";
+import { ringTest } from "../support/engine.ts";
 import { BLOCK, RingBench, sqeOf } from "../support/ring_bench.ts";
 
 const EBADF = 9;
 
 const byUserData = (a: readonly number[], b: readonly number[]) => a[0]! - b[0]!;
 
-Deno.test("many batches go through a ring of 8, and each CQE brings both halves of its user data", async () => {
-  await using bench = await RingBench.create(8);
-  const { ring } = bench;
-  const content = pattern(400 * BLOCK, 1);
-  const fd = bench.file(content);
-  assertEquals([ring.room, ring.queued, ring.capacity], [8, 0, 16]);
-  const seen: number[][] = [];
-  // 400 is no multiple of either queue, so both wrap at every place; they stay full throughout.
-  for (let next = 0; seen.length < 400;) {
-    for (; next < 400 && ring.room > 0 && next - seen.length < ring.capacity; next++) {
-      bench.read(fd, next, next, 0xffff_ff00 + next % 16 * 2 ** 4, next);
+ringTest(
+  "many batches go through a ring of 8, and each CQE brings both halves of its user data",
+  async () => {
+    await using bench = await RingBench.create(8);
+    const { ring } = bench;
+    const content = pattern(400 * BLOCK, 1);
+    const fd = bench.file(content);
+    assertEquals([ring.room, ring.queued, ring.capacity], [8, 0, 16]);
+    const seen: number[][] = [];
+    // 400 is no multiple of either queue, so both wrap at every place; they stay full throughout.
+    for (let next = 0; seen.length < 400;) {
+      for (; next < 400 && ring.room > 0 && next - seen.length < ring.capacity; next++) {
+        bench.read(fd, next, next, 0xffff_ff00 + next % 16 * 2 ** 4, next);
+      }
+      assertGreaterOrEqual(ring.room, 0);
+      ring.wait(1_000_000);
+      seen.push(...bench.reap());
     }
-    assertGreaterOrEqual(ring.room, 0);
-    ring.wait(1_000_000);
-    seen.push(...bench.reap());
-  }
-  assertEquals([ring.room, ring.queued], [8, 0]);
-  seen.sort((a, b) => a[1]! - b[1]!);
-  assertEquals(seen, Array.from(seen, (_, i) => [0xffff_ff00 + i % 16 * 2 ** 4, i, BLOCK]));
-  expectSame(bench.bytes.subarray(0, content.length), content);
-});
+    assertEquals([ring.room, ring.queued], [8, 0]);
+    seen.sort((a, b) => a[1]! - b[1]!);
+    assertEquals(seen, Array.from(seen, (_, i) => [0xffff_ff00 + i % 16 * 2 ** 4, i, BLOCK]));
+    expectSame(bench.bytes.subarray(0, content.length), content);
+  },
+);
 
-Deno.test("a partial submit leaves the rest queued for the next", async () => {
+ringTest("a partial submit leaves the rest queued for the next", async () => {
   await using bench = await RingBench.create(8);
   const { ring } = bench;
   const content = pattern(4 * BLOCK, 2);
@@ -63,7 +67,7 @@ Deno.test("a partial submit leaves the rest queued for the next", async () => {
   expectSame(bench.bytes.subarray(0, content.length), content);
 });
 
-Deno.test("a wait that submits only a part does not sleep, and the next submits the rest", async () => {
+ringTest("a wait that submits only a part does not sleep, and the next submits the rest", async () => {
   await using bench = await RingBench.create(8);
   const fd = await bench.fifo();
   bench.nonsense(1);
@@ -74,7 +78,7 @@ Deno.test("a wait that submits only a part does not sleep, and the next submits 
   assertEquals(bench.finish(2).sort(byUserData), [[1, 0, -EINVAL], [2, 0, BLOCK]]);
 });
 
-Deno.test("as many completions as the capacity fit at once, in every position of the queue", async () => {
+ringTest("as many completions as the capacity fit at once, in every position of the queue", async () => {
   await using bench = await RingBench.create(8);
   const { ring } = bench;
   for (let round = 0; round < 40; round++) {
@@ -89,7 +93,7 @@ Deno.test("as many completions as the capacity fit at once, in every position of
   }
 });
 
-Deno.test("CQEs that overflowed the completion queue come with the next submit", async () => {
+ringTest("CQEs that overflowed the completion queue come with the next submit", async () => {
   await using bench = await RingBench.create(8);
   const { ring } = bench;
   for (let i = 0; i < ring.capacity + 3; i++) {
@@ -104,54 +108,57 @@ Deno.test("CQEs that overflowed the completion queue come with the next submit",
   assertEquals(all, Array.from({ length: ring.capacity + 3 }, (_, i) => [i, 0, 0]));
 });
 
-Deno.test("an iovec array reaches the kernel for each vectored SQE of a batch, also after a partial submit", async () => {
-  await using bench = await RingBench.create(8);
-  const { ring, memory } = bench;
-  const fd = bench.file(new Uint8Array(64 * BLOCK));
-  const whole = ring.vectorRoom;
-  assertGreaterOrEqual(whole, 1024, "one SQE's array has up to UIO_MAXIOV entries");
-  const content = fillPattern(bench.bytes.subarray(0, 32 * BLOCK), 7).slice();
-  for (let round = 0; round < 2; round++) {
-    // 4 SQEs of 8 blocks, each taken from memory back to front; between them one that stops the batch.
-    for (let sqe = 0; sqe < 4; sqe++) {
-      for (let i = 7; i >= 0; i--) ring.vector(memory.address + (sqe * 8 + i) * BLOCK, BLOCK);
-      bench.vectored({
-        opcode: IORING_OP_WRITEV,
-        fd,
-        offsetLow: sqe * 8 * BLOCK,
-        userData: sqe,
-        generation: round,
-      });
-      if (sqe === 1) bench.nonsense(100);
+ringTest(
+  "an iovec array reaches the kernel for each vectored SQE of a batch, also after a partial submit",
+  async () => {
+    await using bench = await RingBench.create(8);
+    const { ring, memory } = bench;
+    const fd = bench.file(new Uint8Array(64 * BLOCK));
+    const whole = ring.vectorRoom;
+    assertGreaterOrEqual(whole, 1024, "one SQE's array has up to UIO_MAXIOV entries");
+    const content = fillPattern(bench.bytes.subarray(0, 32 * BLOCK), 7).slice();
+    for (let round = 0; round < 2; round++) {
+      // 4 SQEs of 8 blocks, each taken from memory back to front; between them one that stops the batch.
+      for (let sqe = 0; sqe < 4; sqe++) {
+        for (let i = 7; i >= 0; i--) ring.vector(memory.address + (sqe * 8 + i) * BLOCK, BLOCK);
+        bench.vectored({
+          opcode: IORING_OP_WRITEV,
+          fd,
+          offsetLow: sqe * 8 * BLOCK,
+          userData: sqe,
+          generation: round,
+        });
+        if (sqe === 1) bench.nonsense(100);
+      }
+      assertEquals(ring.vectorRoom, whole - 32);
+      assertEquals([ring.submit(), ring.queued], [3, 2]);
+      assertEquals(ring.vectorRoom, whole - 32, "the kernel has yet to read what is left");
+      assertEquals(ring.submit(), 2);
+      assertEquals([ring.queued, ring.vectorRoom], [0, whole]);
+      const done = bench.finish(5).sort(byUserData);
+      assertEquals(done, [0, 1, 2, 3].map((i) => [i, round, 8 * BLOCK]).concat([[100, 0, -EINVAL]]));
     }
-    assertEquals(ring.vectorRoom, whole - 32);
-    assertEquals([ring.submit(), ring.queued], [3, 2]);
-    assertEquals(ring.vectorRoom, whole - 32, "the kernel has yet to read what is left");
-    assertEquals(ring.submit(), 2);
-    assertEquals([ring.queued, ring.vectorRoom], [0, whole]);
-    const done = bench.finish(5).sort(byUserData);
-    assertEquals(done, [0, 1, 2, 3].map((i) => [i, round, 8 * BLOCK]).concat([[100, 0, -EINVAL]]));
-  }
-  const expected = new Uint8Array(64 * BLOCK);
-  for (let block = 0; block < 32; block++) {
-    const from = block - block % 8 + 7 - block % 8;
-    expected.set(content.subarray(from * BLOCK, (from + 1) * BLOCK), block * BLOCK);
-  }
-  expectSame(Deno.readFileSync(bench.folder.join("file")), expected, "file");
+    const expected = new Uint8Array(64 * BLOCK);
+    for (let block = 0; block < 32; block++) {
+      const from = block - block % 8 + 7 - block % 8;
+      expected.set(content.subarray(from * BLOCK, (from + 1) * BLOCK), block * BLOCK);
+    }
+    expectSame(Deno.readFileSync(bench.folder.join("file")), expected, "file");
 
-  // Back into other memory, as the longest array that the kernel takes.
-  for (let i = 0; i < 1024; i++) ring.vector(memory.address + (512 + i % 32) * BLOCK + (i >> 5) * 16, 16);
-  bench.vectored({ opcode: IORING_OP_READV, fd, userData: 7, generation: 7 });
-  assertEquals(bench.finish(1), [[7, 7, 1024 * 16]]);
-  const got = new Uint8Array(32 * BLOCK);
-  for (let i = 0; i < 1024; i++) {
-    const from = (512 + i % 32) * BLOCK + (i >> 5) * 16;
-    got.set(bench.bytes.subarray(from, from + 16), i * 16);
-  }
-  expectSame(got, expected.subarray(0, got.length), "read back");
-});
+    // Back into other memory, as the longest array that the kernel takes.
+    for (let i = 0; i < 1024; i++) ring.vector(memory.address + (512 + i % 32) * BLOCK + (i >> 5) * 16, 16);
+    bench.vectored({ opcode: IORING_OP_READV, fd, userData: 7, generation: 7 });
+    assertEquals(bench.finish(1), [[7, 7, 1024 * 16]]);
+    const got = new Uint8Array(32 * BLOCK);
+    for (let i = 0; i < 1024; i++) {
+      const from = (512 + i % 32) * BLOCK + (i >> 5) * 16;
+      got.set(bench.bytes.subarray(from, from + 16), i * 16);
+    }
+    expectSame(got, expected.subarray(0, got.length), "read back");
+  },
+);
 
-Deno.test("byte offsets beyond 2^32 and 2^53 reach their place", async () => {
+ringTest("byte offsets beyond 2^32 and 2^53 reach their place", async () => {
   await using bench = await RingBench.create(8);
   const fd = bench.file(new Uint8Array(0));
   const offsets = [
@@ -185,9 +192,8 @@ const probe = new IoUring(8);
 const hasTables = probe.features.fixedBuffers && probe.features.fixedFiles;
 await probe.close();
 
-Deno.test(
+ringTest(
   "places of the tables are filled, used, emptied and filled again",
-  { ignore: !hasTables },
   async () => {
     await using bench = await RingBench.create(8);
     const { ring, memory } = bench;
@@ -226,4 +232,5 @@ Deno.test(
     );
     assertEquals(ring.registerBuffer(0, 0, 4096), -EFAULT);
   },
+  !hasTables,
 );

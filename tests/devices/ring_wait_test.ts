@@ -6,12 +6,13 @@ import { MappedMemory } from "../../ffi/memory.ts";
 import { IoUring } from "../../src/engine/io_uring.ts";
 import { expectSame, pattern } from "../support/bytes.ts";
 import { settlesWithin } from "../support/commands.ts";
+import { ringTest } from "../support/engine.ts";
 import { processState } from "../support/process_state.ts";
 import { BLOCK, PATIENCE_MS, RingBench } from "../support/ring_bench.ts";
 import { Scratch } from "../support/scratch.ts";
 import { runTraced } from "../support/strace.ts";
 
-Deno.test("waitAsync resolves when a CQE comes, and the event loop runs meanwhile", async () => {
+ringTest("waitAsync resolves when a CQE comes, and the event loop runs meanwhile", async () => {
   await using bench = await RingBench.create(8);
   const fd = await bench.fifo();
   for (let round = 0; round < 50; round++) {
@@ -29,7 +30,7 @@ Deno.test("waitAsync resolves when a CQE comes, and the event loop runs meanwhil
   }
 });
 
-Deno.test("waitAsync resolves at once when a CQE is there already", async () => {
+ringTest("waitAsync resolves at once when a CQE is there already", async () => {
   await using bench = await RingBench.create(8);
   bench.nothing(1);
   bench.ring.submit();
@@ -37,7 +38,7 @@ Deno.test("waitAsync resolves at once when a CQE is there already", async () => 
   assertEquals(bench.reap(), [[1, 0, 0]]);
 });
 
-Deno.test("wake and close end a waitAsync", async () => {
+ringTest("wake and close end a waitAsync", async () => {
   await using bench = await RingBench.create(8);
   bench.read(await bench.fifo(), 0, 0, 1);
   bench.ring.submit();
@@ -51,7 +52,7 @@ Deno.test("wake and close end a waitAsync", async () => {
   await bench.ring.close(); // a second time is nothing
 });
 
-Deno.test("rings that were closed leave no file descriptor, mapping or thread behind", async () => {
+ringTest("rings that were closed leave no file descriptor, mapping or thread behind", async () => {
   const cycle = async (waits: boolean) => {
     const ring = new IoUring(64);
     const waiting = waits ? ring.waitAsync() : null;
@@ -70,7 +71,7 @@ Deno.test("rings that were closed leave no file descriptor, mapping or thread be
   assertEquals(after.pinned, before.pinned);
 });
 
-Deno.test("a ring with nothing in flight has freed all when close returns, before it resolves", async () => {
+ringTest("a ring with nothing in flight has freed all when close returns, before it resolves", async () => {
   await using scratch = await Scratch.create();
   const rings = () => {
     const links = [...Deno.readDirSync("/proc/self/fd")].map(({ name }) => {
@@ -132,7 +133,7 @@ console.log(JSON.stringify({ extArg, deferTaskrun, inVain, taken, there, comes, 
 `;
 
 for (const way of ["EXT_ARG", "poll"] as const) {
-  Deno.test(`wait(timeout) by ${way} returns in time, with a CQE or without`, async () => {
+  ringTest(`wait(timeout) by ${way} returns in time, with a CQE or without`, async () => {
     const inject = way === "poll" ? ["io_uring_setup:error=EINVAL:when=1..2"] : [];
     const { code, stdout, stderr } = await runTraced({
       source: WAITS,

@@ -1,6 +1,7 @@
 /** A ring that is set up in part, or refused its memory: nothing is left behind, and the error names the way out. */
 
 import { assertEquals, assertGreater, assertStringIncludes } from "@std/assert";
+import { ringTest } from "../support/engine.ts";
 import { runTraced } from "../support/strace.ts";
 
 const SYSTEM_CALLS = ["io_uring_setup", "io_uring_register", "io_uring_enter"];
@@ -23,7 +24,7 @@ for (
     { pages: 4096, tries: 1, what: "beyond the limit is asked for once" },
   ]
 ) {
-  Deno.test(`memory ${what} when the kernel refuses it`, async () => {
+  ringTest(`memory ${what} when the kernel refuses it`, async () => {
     const free = await runTraced({ source: LIMITED, args: ["256"], trace: SYSTEM_CALLS });
     const registered = free.calls.filter((call) => call.includes("io_uring_register("));
     const at = registered.findIndex((call) => call.includes("IORING_REGISTER_BUFFERS_UPDATE")) + 1;
@@ -52,7 +53,7 @@ let thrown = 0;
 const fail = (times: number) => {
   for (let i = 0; i < times; i++) {
     try {
-      new IoClient({ pages: 4, queueDepth: 8 });
+      new IoClient({ pages: 4, queueDepth: 8, engine: "io_uring" });
     } catch {
       thrown++;
     }
@@ -72,7 +73,7 @@ const STEPS = [
   { step: "the table of files", inject: "io_uring_register:error=ENOMEM:when=4+4" },
 ];
 for (const { step, inject } of STEPS) {
-  Deno.test(`a set-up that fails at ${step} leaves no file descriptor or mapping behind`, async () => {
+  ringTest(`a set-up that fails at ${step} leaves no file descriptor or mapping behind`, async () => {
     const { code, stdout, stderr } = await runTraced({
       source: NOT_MADE,
       trace: SYSTEM_CALLS,
@@ -85,29 +86,29 @@ for (const { step, inject } of STEPS) {
   });
 }
 
-// Prints the error of a request.
+// Prints the error of a client.
 const FILTERED = `
-import { BlockDevice, IoClient } from "./mod.ts";
-const io = new IoClient({ pages: 4, queueDepth: 8 });
-using file = BlockDevice.open("file.img", { write: true, create: 1 << 20 });
+import { IoClient } from "./mod.ts";
 try {
-  io.writeSync([{ bdev: file, sector: 0, count: 8 }], io.pool.alloc(1));
+  new IoClient({ pages: 4, queueDepth: 8, engine: "io_uring" });
 } catch (error) {
   console.log((error as Error).message);
 }
-await io.close();
 `;
 
 for (const error of ["EPERM", "EACCES"]) {
-  Deno.test(`${error} of io_uring_enter, where set-up was allowed, is an error that names a filter`, async () => {
-    const { code, stdout, stderr } = await runTraced({
-      source: FILTERED,
-      trace: SYSTEM_CALLS,
-      inject: [`io_uring_enter:error=${error}:when=1+1`],
-      timeout: 20,
-    });
-    assertEquals(code, 0, stderr);
-    assertStringIncludes(stdout, `io_uring_enter: ${error}: the ring can no longer be used`);
-    for (const part of ["seccomp", "security module", "io_uring_setup"]) assertStringIncludes(stdout, part);
-  });
+  ringTest(
+    `${error} of io_uring_enter, where set-up was allowed, is an error that names a filter`,
+    async () => {
+      const { code, stdout, stderr } = await runTraced({
+        source: FILTERED,
+        trace: SYSTEM_CALLS,
+        inject: [`io_uring_enter:error=${error}:when=1+1`],
+        timeout: 20,
+      });
+      assertEquals(code, 0, stderr);
+      assertStringIncludes(stdout, `io_uring_enter: ${error}: the ring can no longer be used`);
+      for (const part of ["seccomp", "security module", "io_uring_setup"]) assertStringIncludes(stdout, part);
+    },
+  );
 }

@@ -1,7 +1,7 @@
 /** Devices whose flushes fail, or take long: what is written then, what is answered, and what becomes of the other regions. */
 
 import { assert, assertEquals } from "@std/assert";
-import { BlockDevice, IoClient, type IoMemory, type IoResult } from "../../mod.ts";
+import { BlockDevice, IoClient, type IoMemory, type IoResult, type WriteOptions } from "../../mod.ts";
 import { expectSame, pattern } from "../support/bytes.ts";
 import { settlesWithin, until } from "../support/commands.ts";
 import { NbdDevice } from "../support/nbd.ts";
@@ -317,3 +317,53 @@ for (const what of ["fua", "preflush", "flush"] as const) {
     assertEquals(errorBits, 1n);
   });
 }
+
+// The kernel tells one of several syncs at a time that a page was lost, and the others that all is well.
+for (const what of ["flush", "preflush", "fua"] as const) {
+  Deno.test(`each ${what} of a buffered device fails when a page is lost while several are under way`, async () => {
+    await using nbd = await NbdDevice.create({ bytes: BYTES });
+    await using io = new IoClient({ pages: 64 });
+    await using bdev = BlockDevice.open(nbd.path, { write: true });
+    const regions = [0, 1, 2, 3, 4].map((i) => ({ bdev, sector: 8 * i, count: 8 }));
+    const write = (options: WriteOptions) => regions.map((region) => io.write([region], DATA, options));
+    for (let round = 0; round < 10; round++) {
+      for (const { errorBits } of await Promise.all(write({}))) assertEquals(errorBits, 0n);
+      nbd.fail();
+      const answers = what === "flush" ? regions.map(() => io.flush([bdev])) : write({ [what]: true });
+      assertEquals((await Promise.all(answers)).map(({ errorBits }) => errorBits), [1n, 1n, 1n, 1n, 1n]);
+      nbd.heal();
+      // What is accepted from here on has its own success.
+      assertEquals((await Promise.all(write({ fua: true }))).map(({ errorBits }) => errorBits), [
+        0n,
+        0n,
+        0n,
+        0n,
+        0n,
+      ]);
+    }
+  });
+}
+
+Deno.test("durable writes through the page cache that come during a flush share the next one", async () => {
+  await using bed = await Bed.create(1, { direct: false, pages: 256 });
+  const { io, nbds: [nbd], bdevs: [bdev] } = bed;
+  const flushes = () => nbd!.events(["Flush"]).filter(({ ended }) => ended).length;
+  const write = (i: number, options: WriteOptions) =>
+    io.write([{ bdev: bdev!, sector: 8 * i, count: 8 }], DATA, { fua: true, ...options });
+  await answered(write(0, {}));
+  nbd!.setFlushes("hold");
+  const before = flushes();
+  const first = write(1, {});
+  const begun = () => nbd!.events(["Flush"]).filter(({ ended }) => !ended).length > before;
+  assert(await until(begun, PATIENCE), "no flush reaches the server");
+  const hurried = [2, 3].map((i) => write(i, { timeout: MOMENT }));
+  const others = Array.from({ length: 50 }, (_, i) => write(4 + i, {}));
+  for (const { failures } of await Promise.all(hurried)) {
+    assertEquals(failures.map(({ code }) => code), ["ETIMEDOUT"]);
+  }
+  await expectNoAnswer(Promise.race([first, ...others]), "a write is answered before its flush");
+  nbd!.setFlushes("pass");
+  for (const { errorBits } of await Promise.all([first, ...others])) assertEquals(errorBits, 0n);
+  assertEquals(flushes() - before, 2);
+  expectSame(nbd!.contents(53 * 4096, 4096), DATA.subarray(0, 4096));
+});

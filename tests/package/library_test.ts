@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { assertPlatform } from "../../ffi/library.ts";
 import { exists, succeed } from "../support/commands.ts";
+import { ringTest } from "../support/engine.ts";
 import { runProgram } from "../support/program.ts";
 import { Scratch } from "../support/scratch.ts";
 import { runTraced } from "../support/strace.ts";
@@ -19,7 +20,7 @@ const OPEN = `
 import { IoClient } from "./mod.ts";
 
 try {
-  const io = new IoClient({ pages: 4 });
+  const io = new IoClient({ pages: 4, engine: "io_uring" });
   const used = new Set(Deno.readTextFileSync("/proc/self/maps").match(/\\S*uring\\S*\\.so\\S*/g));
   console.log("uses " + [...used].join(" "));
   await io.close();
@@ -42,7 +43,7 @@ async function strangeLibrary(folder: Scratch, name: string): Promise<string> {
   return folder.join(name);
 }
 
-Deno.test("LIBURING_PATH is tried before the system's liburing", async () => {
+ringTest("LIBURING_PATH is tried before the system's liburing", async () => {
   await using folder = await Scratch.create();
   const path = folder.join("my-uring.so");
   Deno.copyFileSync(await systemLiburing(), path);
@@ -50,7 +51,7 @@ Deno.test("LIBURING_PATH is tried before the system's liburing", async () => {
   assertEquals(stdout, `uses ${path}\n`);
 });
 
-Deno.test("a LIBURING_PATH that does not load leaves the system's liburing", async () => {
+ringTest("a LIBURING_PATH that does not load leaves the system's liburing", async () => {
   await using folder = await Scratch.create();
   const system = await systemLiburing();
   for (const path of [folder.join("missing.so"), await strangeLibrary(folder, "strange.so")]) {
@@ -62,7 +63,7 @@ Deno.test("a LIBURING_PATH that does not load leaves the system's liburing", asy
   }
 });
 
-Deno.test("LIBURING_PATH is not read without --allow-env, and no permission prompt is shown", async () => {
+ringTest("LIBURING_PATH is not read without --allow-env, and no permission prompt is shown", async () => {
   await using folder = await Scratch.create();
   const path = folder.join("my-uring.so");
   Deno.copyFileSync(await systemLiburing(), path);
@@ -80,29 +81,32 @@ Deno.test("LIBURING_PATH is not read without --allow-env, and no permission prom
   }
 });
 
-Deno.test("when no liburing loads, the error names each attempt, its failure and the package to install", async () => {
-  await using folder = await Scratch.create();
-  // The loader looks here first: one name is no library at all, the other lacks the functions.
-  Deno.writeTextFileSync(folder.join("liburing.so.2"), "no library");
-  await strangeLibrary(folder, "liburing.so");
-  const missing = folder.join("missing.so");
-  const { stdout } = await runProgram({
-    source: OPEN,
-    env: { LIBURING_PATH: missing, LD_LIBRARY_PATH: folder.path },
-  });
-  const [first, ...lines] = stdout.trimEnd().split("\n");
-  assertEquals(first, "Error: none of these libraries could be opened:");
-  assertMatch(lines[0]!, new RegExp(`^  ${missing}: .*No such file`));
-  assertMatch(lines[1]!, /^ {2}liburing\.so\.2: .*(too short|invalid ELF header|file format)/);
-  assertMatch(lines[2]!, /^ {2}liburing\.so: .*io_uring_\w+/);
-  const advice = lines.slice(3).join("\n");
-  assertMatch(advice, /^Install liburing 2\.3 or later, or name its file in LIBURING_PATH/);
-  for (const [system, command] of Object.entries(INSTALL)) {
-    assertMatch(advice, new RegExp(`^ *${system}: +${command}$`, "m"));
-  }
-});
+ringTest(
+  "when no liburing loads, the error names each attempt, its failure and the package to install",
+  async () => {
+    await using folder = await Scratch.create();
+    // The loader looks here first: one name is no library at all, the other lacks the functions.
+    Deno.writeTextFileSync(folder.join("liburing.so.2"), "no library");
+    await strangeLibrary(folder, "liburing.so");
+    const missing = folder.join("missing.so");
+    const { stdout } = await runProgram({
+      source: OPEN,
+      env: { LIBURING_PATH: missing, LD_LIBRARY_PATH: folder.path },
+    });
+    const [first, ...lines] = stdout.trimEnd().split("\n");
+    assertEquals(first, "Error: none of these libraries could be opened:");
+    assertMatch(lines[0]!, new RegExp(`^  ${missing}: .*No such file`));
+    assertMatch(lines[1]!, /^ {2}liburing\.so\.2: .*(too short|invalid ELF header|file format)/);
+    assertMatch(lines[2]!, /^ {2}liburing\.so: .*io_uring_\w+/);
+    const advice = lines.slice(3).join("\n");
+    assertMatch(advice, /^Install liburing 2\.3 or later, or name its file in LIBURING_PATH/);
+    for (const [system, command] of Object.entries(INSTALL)) {
+      assertMatch(advice, new RegExp(`^ *${system}: +${command}$`, "m"));
+    }
+  },
+);
 
-Deno.test("when no liburing loads and LIBURING_PATH may not be read, the error says so", async () => {
+ringTest("when no liburing loads and LIBURING_PATH may not be read, the error says so", async () => {
   await using folder = await Scratch.create();
   for (const name of ["liburing.so.2", "liburing.so"]) {
     Deno.writeTextFileSync(folder.join(name), "no library");
@@ -110,7 +114,7 @@ Deno.test("when no liburing loads and LIBURING_PATH may not be read, the error s
   const source = `
 import { IoClient } from "./mod.ts";
 try {
-  new IoClient();
+  new IoClient({ engine: "io_uring" });
 } catch (error) {
   console.log(error instanceof Deno.errors.NotCapable, (error as Error).message);
 }`;
@@ -125,7 +129,7 @@ try {
   }
 });
 
-Deno.test("a client that could not be made for want of liburing leaves no memory behind", async () => {
+ringTest("a client that could not be made for want of liburing leaves no memory behind", async () => {
   await using folder = await Scratch.create();
   for (const name of ["liburing.so.2", "liburing.so"]) {
     Deno.writeTextFileSync(folder.join(name), "no library");
@@ -137,7 +141,7 @@ let thrown = 0;
 const fail = (times: number) => {
   for (let i = 0; i < times; i++) {
     try {
-      new IoClient();
+      new IoClient({ engine: "io_uring" });
     } catch {
       thrown++;
     }
@@ -187,7 +191,7 @@ console.log([...Deno.readDirSync(".")].some(({ name }) => name === "a.img"));
   assertEquals(stdout.trim().split("\n"), [line, line, line, line, "false"], stderr);
 });
 
-Deno.test("mod.ts is imported without any permission, and opens nothing", async () => {
+ringTest("mod.ts is imported without any permission, and opens nothing", async () => {
   const source = `import * as dmio from "./mod.ts"; console.log(typeof dmio.IoClient, dmio.MAX_REGIONS);`;
   const trace = ["openat", "io_uring_setup", "eventfd2"];
   const opens = (calls: readonly string[]) =>

@@ -138,7 +138,7 @@ Deno.test("appends that come while a group is in flight share the next write", a
   await using io = new IoClient({ pages: 700 });
   await using bdev = ramDevice(1 << 20);
   const log = await Log.create(io, bdev);
-  const hang = faults(bdev).hang({ op: "write" });
+  using hang = faults(bdev).hang({ op: "write" });
   const appends = ["a", "b"].map((record) => log.append(encoder.encode(record)));
   while (hang.hits === 0) await new Promise((resolve) => setTimeout(resolve, 1));
   for (const record of ["c", "d", "e"]) appends.push(log.append(encoder.encode(record)));

@@ -3,11 +3,12 @@
 import { assertEquals } from "@std/assert";
 import { runAsNobody } from "../support/as_nobody.ts";
 import { run } from "../support/commands.ts";
+import { ringTest } from "../support/engine.ts";
 import { programFolder } from "../support/program.ts";
 
 const MIB = 1 << 20;
 
-Deno.test("dmIoPut frees locked pages before it returns, when nothing is in flight", async () => {
+ringTest("dmIoPut frees locked pages before it returns, when nothing is in flight", async () => {
   const source = `
     import { BlockDevice, dmIoClient, dmIoGet, dmIoPut, dmIoSyncVm, WRITE } from "./mod.ts";
     let registered = 0;

@@ -1,4 +1,5 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
+import { ringTest } from "../support/engine.ts";
 import { loopDevices } from "../support/loop.ts";
 import { NbdDevice } from "../support/nbd.ts";
 import { programFolder, runIn } from "../support/program.ts";
@@ -149,16 +150,19 @@ const PROGRAM = `
   await io.close();
   console.log(done + " requests, " + submits + " collections, " + pooled + " with pages of the pool");`;
 
-Deno.test("100,000 requests without a reference of their callers survive a collection at every submit", async () => {
-  await using loops = await loopDevices(2, { bytes: 16 << 20 });
-  await using slow = await NbdDevice.create({ bytes: 16 << 20, delay: 30 });
-  await using folder = await programFolder(PROGRAM);
-  const { code, stdout, stderr } = await runIn(folder, {
-    source: PROGRAM,
-    args: [slow, ...loops.devices].map(({ path }) => path),
-    permissions: ["-A", "--v8-flags=--expose-gc", "--no-check"],
-  });
-  assertEquals([code, stderr], [0, ""]);
-  assertStringIncludes(stdout, "100000 requests");
-  console.log(stdout.trim());
-});
+ringTest(
+  "100,000 requests without a reference of their callers survive a collection at every submit",
+  async () => {
+    await using loops = await loopDevices(2, { bytes: 16 << 20 });
+    await using slow = await NbdDevice.create({ bytes: 16 << 20, delay: 30 });
+    await using folder = await programFolder(PROGRAM);
+    const { code, stdout, stderr } = await runIn(folder, {
+      source: PROGRAM,
+      args: [slow, ...loops.devices].map(({ path }) => path),
+      permissions: ["-A", "--v8-flags=--expose-gc", "--no-check"],
+    });
+    assertEquals([code, stderr], [0, ""]);
+    assertStringIncludes(stdout, "100000 requests");
+    console.log(stdout.trim());
+  },
+);

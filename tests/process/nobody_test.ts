@@ -2,6 +2,7 @@
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { type AsNobodyOptions, runAsNobody } from "../support/as_nobody.ts";
+import { ringTest } from "../support/engine.ts";
 
 const KIB = 1 << 10;
 const MIB = 1 << 20;
@@ -80,22 +81,25 @@ Deno.test("nobody may give a request any priority but a realtime one, which is r
   assertMatch(realtime ?? "", /^\["EPERM".*CAP_SYS_NICE.*\] 0$/);
 });
 
-Deno.test("without rights, and with 8 MiB of lockable memory, the default client does I/O on files", async () => {
-  const found = await lines(
-    `
+ringTest(
+  "without rights, and with 8 MiB of lockable memory, the default client does I/O on files",
+  async () => {
+    const found = await lines(
+      `
 await using io = new IoClient();
 console.log(io.pool.pages + " pages, fixed " + io.features.fixedBuffers);
 console.log(await transfer(io, io.pool.alloc(512), "pages.img"));
 console.log(await transfer(io, new Uint8Array(1 << 20), "copied.img"));
 console.log(await transfer(io, new Uint8Array(new SharedArrayBuffer(1 << 20)), "shared.img"));
 console.log(Deno.uid() !== 0);`,
-    { memlock: 8 * MIB },
-  );
-  const good = "same, bits 0,0,0,0";
-  assertEquals(found, ["1024 pages, fixed true", good, good, good, "true"]);
-});
+      { memlock: 8 * MIB },
+    );
+    const good = "same, bits 0,0,0,0";
+    assertEquals(found, ["1024 pages, fixed true", good, good, good, "true"]);
+  },
+);
 
-Deno.test("a pool above the limit works unregistered, and the features name the limit", async () => {
+ringTest("a pool above the limit works unregistered, and the features name the limit", async () => {
   const found = await lines(
     `
 await using io = new IoClient();
@@ -116,7 +120,7 @@ console.log(io.pool.pages);`,
   assertEquals(found.slice(2), ["5120 5112 true", good, good, "5136"]);
 });
 
-Deno.test("a second default client works beside the first, with locked memory or without", async () => {
+ringTest("a second default client works beside the first, with locked memory or without", async () => {
   const found = await lines(
     `
 await using first = new IoClient();
@@ -130,7 +134,7 @@ console.log(first.features.fixedBuffers, second.features.fixedBuffers);`,
   assertEquals(found, [good, good, "true false"]);
 });
 
-Deno.test("clients with pools above the limit leave locked memory to later clients", async () => {
+ringTest("clients with pools above the limit leave locked memory to later clients", async () => {
   const found = await lines(
     `
 for (let i = 0; i < 8; i++) await new IoClient({ pages: 4096 }).close();
@@ -142,7 +146,7 @@ console.log(await transfer(io, io.pool.alloc(256), "next.img"));`,
   assertEquals(found, ["true", "same, bits 0,0,0,0"]);
 });
 
-Deno.test("memory of pages that were put can be locked by another client", async () => {
+ringTest("memory of pages that were put can be locked by another client", async () => {
   const found = await lines(
     `
 await using io = new IoClient({ pages: 0 });
@@ -157,7 +161,7 @@ console.log(await transfer(io, io.pool.alloc(256), "again.img"));`,
   assertEquals(found, ["same, bits 0,0,0,0"]);
 });
 
-Deno.test("with 64 KiB of lockable memory the default pool works unregistered", async () => {
+ringTest("with 64 KiB of lockable memory the default pool works unregistered", async () => {
   const found = await lines(
     `
 await using io = new IoClient({ queueDepth: 8 });
@@ -169,11 +173,11 @@ console.log(io.features.fixedBuffers, io.features.fixedBuffersRefused);`,
   expectAdvice(found[1]!, 64);
 });
 
-Deno.test("when not even the ring may be locked, the error says so and how to raise the limit", async () => {
+ringTest("when not even the ring may be locked, the error says so and how to raise the limit", async () => {
   const found = await lines(
     `
-console.log(failure(() => new IoClient({ queueDepth: 4096 })));
-console.log(failure(() => new IoClient({ pages: 0, queueDepth: 4096 })));`,
+console.log(failure(() => new IoClient({ queueDepth: 4096, engine: "io_uring" })));
+console.log(failure(() => new IoClient({ pages: 0, queueDepth: 4096, engine: "io_uring" })));`,
     { memlock: 64 * KIB },
   );
   for (const line of found) {
@@ -182,7 +186,7 @@ console.log(failure(() => new IoClient({ pages: 0, queueDepth: 4096 })));`,
   }
 });
 
-Deno.test("without a file descriptor left, the error names the object that could not be made", async () => {
+ringTest("without a file descriptor left, the error names the object that could not be made", async () => {
   const found = await lines(
     `
 const open: Deno.FsFile[] = [];

@@ -107,6 +107,8 @@ export class Disk {
   readonly outages: (Span & { readonly errno: number })[] = [];
   readonly claims = new Set<Claim>();
   readonly faults: Fault[] = [];
+  /** The faults of flushes that will fail, or failed, and of which the program does not know yet. */
+  readonly failing = new Set<Fault>();
   /** Kinds that it said it cannot do: the library may remember that. */
   readonly refused = new Set<Kind>();
   /** How often its power was cut. */
@@ -142,7 +144,7 @@ export class Disk {
     for (const claim of this.claims) {
       if (
         kind === "flush"
-          ? claim.kind === "flush" || claim.preflush
+          ? claim.kind === "flush" || claim.preflush || claim.fua && !this.facts.direct
           : claim.kind === kind && within(claim, from, to)
       ) {
         return claim;
@@ -170,16 +172,15 @@ export class Disk {
 
   /** Decides how an SQE ends, and records the error if it is final. @param data Whether it moves data from or to memory. */
   outcome(sqe: Moves, data: boolean, now: number, weather: Weather, chance: Random): Outcome {
-    const { kind, from, length, durable } = sqe;
+    const { kind, from, length } = sqe;
     const outage = this.outages.find((span) => span.from <= now && now < span.to);
     if (outage) return this.fail(kind, from, from + length, [outage.errno], false);
     const place = from * KINDS.length + KINDS.indexOf(kind);
     const before = this.#transients.get(place) ?? 0;
     if (before < TRANSIENTS_IN_A_ROW && chance.chance(weather.transient)) {
       const errno = chance.pick(TRANSIENT);
-      // Whatever error a sync of the page cache gives, it gives once: it is the answer.
-      const told = kind === "flush" || durable && !this.facts.direct;
-      if (told) return this.fail(kind, from, from + length, [errno], false);
+      // Whatever error a sync gives, it gives once: it is the answer.
+      if (kind === "flush") return this.fail(kind, from, from + length, [errno], false);
       this.#transients.set(place, before + 1);
       return { result: -errno, moved: 0, uncertain: false };
     }

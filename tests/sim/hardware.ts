@@ -5,7 +5,7 @@
  */
 
 import { Random } from "../../src/testing/random.ts";
-import type { Claim, Disk, Outcome, Weather } from "./disk.ts";
+import type { Claim, Disk, Fault, Outcome, Weather } from "./disk.ts";
 import type { Files } from "./files.ts";
 import type { AddressSpace } from "./memory.ts";
 import { describe, movesData, type Sqe } from "./sqe.ts";
@@ -17,6 +17,7 @@ export class Hardware {
   readonly #inFlight = new Map<Sqe, Transfer>();
   // The claims that a flush in flight comes before.
   readonly #preflushed = new Map<Sqe, readonly Claim[]>();
+  readonly #failing = new Map<Sqe, Fault>();
 
   /** @param ended Takes each SQE that has ended. */
   constructor(
@@ -39,7 +40,7 @@ export class Hardware {
     world.log(() => `start  ${describe(sqe)} -> ${outcome.result} in ${delay} us`);
     const transfer = new Transfer(world, this.memory, sqe, () => this.files.isOpen(disk));
     this.#inFlight.set(sqe, transfer);
-    if (sqe.kind === "flush") this.#preflushed.set(sqe, [...disk.claims].filter((claim) => claim.preflush));
+    if (sqe.kind === "flush") this.#startFlush(sqe, outcome);
     transfer.schedule(outcome, delay, chance);
     world.hardware(delay, () => {
       const result = transfer.end(outcome, chance);
@@ -47,6 +48,24 @@ export class Hardware {
       world.log(() => `end    ${describe(sqe)} -> ${result}`);
       this.ended(sqe, result);
     });
+  }
+
+  #startFlush(sqe: Sqe, { result }: Outcome): void {
+    const { disk } = sqe;
+    // Of two syncs of the page cache that overlap, the kernel tells one that a page was lost.
+    const others = [...this.#inFlight.keys()].some((one) =>
+      one !== sqe && one.kind === "flush" && one.disk === disk
+    );
+    if (others && !disk.facts.direct) this.world.violate(`two syncs of ${disk.name} at once`);
+    this.#preflushed.set(sqe, [...disk.claims].filter((claim) => claim.preflush));
+    if (result < 0) this.#willFail(sqe);
+  }
+
+  // Notes the last fault of a disk as that of a flush, until the program knows of it.
+  #willFail(sqe: Sqe): void {
+    const fault = sqe.disk.faults.at(-1)!;
+    sqe.disk.failing.add(fault);
+    this.#failing.set(sqe, fault);
   }
 
   #outcome(sqe: Sqe, chance: Random): Outcome {
@@ -59,6 +78,9 @@ export class Hardware {
   reaped(sqe: Sqe, result: number): void {
     if (result === 0) { for (const claim of this.#preflushed.get(sqe) ?? []) claim.flushed = true; }
     this.#preflushed.delete(sqe);
+    const fault = this.#failing.get(sqe);
+    if (fault !== undefined) sqe.disk.failing.delete(fault);
+    this.#failing.delete(sqe);
   }
 
   /** Cuts the power of a disk, and turns it on again. */
@@ -66,7 +88,11 @@ export class Hardware {
     const { world } = this;
     const chance = Random.of(world.seed, 1e8 + disk.cuts);
     world.log(() => `power  of ${disk.name} is cut, with ${disk.store.unflushed} blocks in its cache`);
-    for (const [sqe, transfer] of this.#inFlight) if (sqe.disk === disk) transfer.cutPower(chance);
+    for (const [sqe, transfer] of this.#inFlight) {
+      if (sqe.disk !== disk) continue;
+      transfer.cutPower(chance);
+      if (sqe.kind === "flush") this.#willFail(sqe);
+    }
     disk.store.powerCut(chance);
     disk.cuts++;
   }

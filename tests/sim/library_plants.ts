@@ -8,6 +8,7 @@ import { flush } from "../../src/op/flush.ts";
 import { write } from "../../src/op/write.ts";
 import { DONE, type Operation, type RegionIo } from "../../src/schedule/io.ts";
 import { Scheduler } from "../../src/schedule/scheduler.ts";
+import { Syncs } from "../../src/schedule/syncs.ts";
 
 /** The planted faults. Each of the first comes true at the 20th time that it can; those about what is durable, each time. */
 export const LIBRARY_PLANTS = {
@@ -43,7 +44,7 @@ export const LIBRARY_PLANTS = {
   "an answer without its flush": () => {
     const { add } = Scheduler.prototype;
     Scheduler.prototype.add = function (io) {
-      if (io.op === flush) { for (const region of io.regions) region.issued = region.end; }
+      if (io.op === flush) { for (const region of io.regions) region.flush = null; }
       add.call(this, io);
     };
     return () => Scheduler.prototype.add = add;
@@ -56,15 +57,22 @@ export const LIBRARY_PLANTS = {
   "data that does not wait for its preflush": () => {
     const { add } = Scheduler.prototype;
     Scheduler.prototype.add = function (io) {
-      for (const region of io.regions) region.flush = null;
+      if (io.op !== flush) { for (const region of io.regions) region.flush = null; }
       add.call(this, io);
     };
     return () => Scheduler.prototype.add = add;
   },
+  "syncs that do not take turns": () => {
+    const { admit } = Syncs.prototype;
+    Syncs.prototype.admit = function (region) {
+      return admit.call(this, region) || this.remove(region);
+    };
+    return () => Syncs.prototype.admit = admit;
+  },
   "data that is written after a failed preflush": () =>
     changed(flush, "complete", (complete) => (transfer, result) => {
       const outcome = complete(transfer, result);
-      return transfer.region!.flush === null ? outcome : DONE;
+      return transfer.region!.io.op === flush ? outcome : DONE;
     }),
 } satisfies Record<string, () => () => void>;
 

@@ -31,6 +31,8 @@ interface Place extends Target {
   readonly change: Change;
   readonly claim: Claim | undefined;
   readonly faultsBefore: number;
+  /** Flushes under way that fail. */
+  readonly failing: readonly Fault[];
   readonly cutsBefore: number;
   /** What the program knew when the request began. */
   readonly since: number;
@@ -71,6 +73,7 @@ export class Request {
         to,
         claim: claims ? claim : undefined,
         faultsBefore: disk.faults.length,
+        failing: [...disk.failing],
         cutsBefore: disk.cuts,
         since: ledger.now,
         old: this.#changes ? disk.bytes(from, to) : new Uint8Array(),
@@ -156,11 +159,16 @@ export class Request {
   }
 
   // Notes what the program knows of its disks from here on.
-  #note({ ledger, change, since, from, to, sector }: Place, failure: Failure | undefined): void {
+  #note(place: Place, failure: Failure | undefined): void {
+    const { ledger, change, since, from, to, sector } = place;
     const { kind, how } = this;
     if (!failure && (kind === "flush" || how.preflush)) ledger.flushed(since);
     if (this.#changes) {
-      ledger.acknowledge(change, failure ? (failure.sector - sector) * SECTOR : to - from, how.fua ?? false);
+      ledger.acknowledge(
+        change,
+        failure ? (failure.sector - sector) * SECTOR : to - from,
+        this.#isDurable(place),
+      );
     }
   }
 
@@ -205,12 +213,12 @@ export class Request {
   }
 
   /** Errors that the disk gave for this region since the request began. */
-  #faults({ disk, faultsBefore, from, to }: Place): Fault[] {
-    const { kind, how: { preflush } } = this;
-    return disk.faults.slice(faultsBefore).filter((fault) =>
-      fault.kind === "flush"
-        ? kind === "flush" || preflush
-        : fault.kind === kind && fault.from < to && from < fault.to
+  #faults({ disk, faultsBefore, failing, from, to }: Place): Fault[] {
+    const { kind, how: { fua, preflush } } = this;
+    // A durable write through the page cache is flushed after its data.
+    const flushes = kind === "flush" || preflush || fua && !disk.facts.direct;
+    return [...failing, ...disk.faults.slice(faultsBefore)].filter((fault) =>
+      fault.kind === "flush" ? flushes : fault.kind === kind && fault.from < to && from < fault.to
     );
   }
 
@@ -235,7 +243,7 @@ export class Request {
     const sure = failure ? (failure.sector - place.sector) * SECTOR : to - from;
     const cut = disk.cuts > place.cutsBefore;
     // What was written before a power cut is there if it was to be durable.
-    if ((!cut || this.how.fua) && !equal(now.subarray(0, sure), data.subarray(0, sure))) {
+    if ((!cut || this.#isDurable(place)) && !equal(now.subarray(0, sure), data.subarray(0, sure))) {
       this.#violate(`region ${i}: ${disk.name} does not hold what was written to [${from}, ${from + sure})`);
     }
     if (cut) return ledger.check(from, now);
@@ -251,10 +259,16 @@ export class Request {
     }
   }
 
+  // Through the page cache, a flush follows the data of a durable write: a power cut between the two that nothing reports may lose it.
+  #isDurable({ disk, cutsBefore }: Place): boolean {
+    return this.how.fua === true && (disk.facts.direct || disk.cuts === cutsBefore);
+  }
+
   // Whether nothing but a preflush can have failed.
   #preflushFailed(place: Place, failure: Failure): boolean {
     const faults = this.#faults(place);
-    return this.how.preflush === true && !this.#gaveUp(failure) && faults.length > 0 &&
+    const flushed = place.claim?.flushed === true;
+    return this.how.preflush === true && !flushed && !this.#gaveUp(failure) && faults.length > 0 &&
       faults.every(({ kind }) => kind === "flush");
   }
 

@@ -38,6 +38,7 @@ for (const plant of PLANTS) {
 const SAYS: Readonly<Record<string, RegExp>> = {
   "an answer without its flush": /^after a power cut, block \d+ of disk\d holds none/,
   "a dropped FUA": /^after a power cut, block \d+ of disk\d holds none|does not hold what was written/,
+  "syncs that do not take turns": /two syncs of disk\d at once/,
   "data that does not wait for its preflush": /the data comes before the end of its preflush/,
 };
 

@@ -150,6 +150,7 @@ export function checkSqe(world: World, sqe: Sqe): void {
   if (kind === "flush") return;
   if (length === 0) wrong("no bytes");
   if (durable && !claim.fua) wrong("no request wants FUA");
+  if (durable && !facts.direct) wrong("a sync of the page cache beside those that take turns");
   if (claim.preflush && !claim.flushed) wrong("the data comes before the end of its preflush");
   if (!movesData(opcode)) {
     if (from % facts.logicalBlockSize !== 0 || length % facts.logicalBlockSize !== 0) {

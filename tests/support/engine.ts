@@ -17,7 +17,7 @@ export function withEngine(source: string): string {
   return source.replace('let usual: EngineChoice = "auto";', `let usual: EngineChoice = "${ENGINE}";`);
 }
 
-/** Registers a test of what only io_uring has. */
-export function ringTest(name: string, fn: () => Promise<void> | void): void {
-  Deno.test({ name, ignore: ENGINE === "threads", fn });
+/** Registers a test of what only io_uring has; its name says so. */
+export function ringTest(name: string, fn: () => Promise<void> | void, ignore = false): void {
+  Deno.test({ name: `io_uring: ${name}`, ignore: ignore || ENGINE === "threads", fn });
 }

@@ -7,6 +7,7 @@
 import { BlockDevice } from "../../mod.ts";
 import { run, until } from "./commands.ts";
 
+const EXAMPLES = new URL("../../examples/", import.meta.url);
 const FREE_MILLISECONDS = 10_000;
 
 /** How a program ended, and what it had answered before. */
@@ -19,7 +20,7 @@ export interface Killed {
 
 /** The command that runs an example. */
 function command(name: string, args: readonly string[]): string[] {
-  const path = new URL(`../../examples/${name}`, import.meta.url).pathname;
+  const path = new URL(name, EXAMPLES).pathname;
   return [Deno.execPath(), "run", "-A", "--quiet", path, ...args];
 }
 
@@ -34,16 +35,18 @@ export function runExample(
 }
 
 /**
- * Starts an example, and kills it by SIGKILL once it has printed so many lines.
+ * Starts an example, or another program by its path, and kills it by SIGKILL once it has printed so many lines.
  *
  * @param input Its standard input, which may have no end.
  * @param lines After how many lines. Those that it prints before the signal comes are given, too.
+ * @param milliseconds How long after them.
  */
 export async function killExample(
   name: string,
   args: readonly string[],
   input: Iterable<Uint8Array>,
   lines: number,
+  milliseconds = 0,
 ): Promise<Killed> {
   const [program, ...rest] = command(name, args);
   const child = new Deno.Command(program!, { args: rest, stdin: "piped", stdout: "piped" }).spawn();
@@ -54,7 +57,7 @@ export async function killExample(
     text += chunk;
     if (killed || text.split("\n").length <= lines) continue;
     killed = true;
-    child.kill("SIGKILL");
+    setTimeout(() => child.kill("SIGKILL"), milliseconds);
   }
   const { signal } = await child.status;
   await fed;

@@ -1,10 +1,12 @@
 import { type Contender, lastLine } from "../contender.ts";
 import { argument, denoArgs, missing, run } from "../program.ts";
 
-/** Buffered random reads of one file. */
+/** Random reads of one file. */
 export interface FileWork {
   readonly path: string;
   readonly queueDepth: number;
+  /** Whether past the page cache. */
+  readonly direct?: boolean;
 }
 
 function reader(name: string, command: string, args: (work: object) => string[], work: FileWork): Contender {

@@ -5,7 +5,7 @@ import process from "node:process";
 
 const work = JSON.parse(process.argv[2]);
 const BYTES = 4096;
-const fd = fs.openSync(work.path, "r");
+const fd = fs.openSync(work.path, work.direct ? fs.constants.O_RDONLY | fs.constants.O_DIRECT : "r");
 const blocks = Math.floor(fs.fstatSync(fd).size / BYTES);
 
 const warmUntil = performance.now() + work.warmUp * 1000;
@@ -39,4 +39,12 @@ function read(page) {
   next();
 }
 
-for (let i = 0; i < work.queueDepth; i++) read(Buffer.alloc(BYTES));
+// Direct I/O wants memory at a multiple of the block, which only Deno can ask for.
+function aligned() {
+  const buffer = Buffer.alloc(2 * BYTES);
+  const address = Number(Deno.UnsafePointer.value(Deno.UnsafePointer.of(buffer)));
+  const at = (BYTES - address % BYTES) % BYTES;
+  return buffer.subarray(at, at + BYTES);
+}
+
+for (let i = 0; i < work.queueDepth; i++) read(work.direct ? aligned() : Buffer.alloc(BYTES));

@@ -1,7 +1,7 @@
 import type { Group } from "../rows.ts";
 import type { TestBed } from "../test_bed.ts";
 import { heap, live, startup } from "./costs.ts";
-import { pageCache, readMany, readOne, slowDevice } from "./reading.ts";
+import { pageCache, readMany, readOne, slowDevice, withoutIoUring } from "./reading.ts";
 import { readableStream, writableStream } from "./streams.ts";
 import { mirroredWrites, regionsPerRequest, sequentialWrites } from "./writing.ts";
 
@@ -12,6 +12,8 @@ export function groups(bed: TestBed): Group[] {
     readMany(bed, 16, 1.05),
     readMany(bed, 64, 1.15),
     pageCache(bed),
+    withoutIoUring(bed, false),
+    withoutIoUring(bed, true),
     mirroredWrites(bed, 32),
     mirroredWrites(bed, 128),
     sequentialWrites(bed),

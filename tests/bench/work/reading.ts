@@ -146,6 +146,35 @@ export function pageCache(bed: TestBed): Group {
   };
 }
 
+/** Without io_uring: what the library does then, against what a program of Deno's own would, 64 at a time. */
+export function withoutIoUring(bed: TestBed, direct: boolean): Group {
+  const of = "dmio read, by threads";
+  return {
+    rows: [{
+      name: direct ? "threads-direct" : "threads-page-cache",
+      title: `4 KiB random reads without io_uring, ${
+        direct ? "direct" : "of a file from the page cache"
+      }, 64 at a time`,
+      unit: "reads/s",
+      better: "more",
+      figure: perSecond,
+      comparisons: [
+        { of, against: "node:fs in Deno", target: { atLeast: 1.0 } },
+        { of, against: "dmio read" },
+      ],
+    }],
+    async contenders() {
+      const path = direct ? await bed.device() : await bed.cachedFile();
+      const work = { path, queueDepth: 64, direct };
+      return [
+        read(of, path, work.queueDepth, { direct, engine: "threads" }),
+        read("dmio read", path, work.queueDepth, { direct }),
+        nodeFsInDeno(work),
+      ];
+    },
+  };
+}
+
 /** A device that makes the program wait. */
 export function slowDevice(bed: TestBed): Group {
   return {

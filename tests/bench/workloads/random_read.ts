@@ -13,6 +13,8 @@ export interface RandomRead extends Timing, Loads {
   readonly direct: boolean;
   readonly queueDepth: number;
   readonly poll: boolean;
+  /** What carries the I/O; a ring where there is one, when left out. */
+  readonly engine?: "io_uring" | "threads";
   /** `readSync` takes one at a time. */
   readonly call: "read" | "readSync";
 }
@@ -22,7 +24,8 @@ const SECTORS = 8;
 if (import.meta.main) {
   const work: RandomRead = JSON.parse(Deno.args[0]!);
   const { BlockDevice, IoClient } = await load(work);
-  await using io = new IoClient({ pages: work.queueDepth, queueDepth: work.queueDepth, poll: work.poll });
+  const { queueDepth, poll, engine = "auto" } = work;
+  await using io = new IoClient({ pages: queueDepth, queueDepth, poll, engine });
   using bdev = BlockDevice.open(work.path, { direct: work.direct });
   const blocks = Math.floor(bdev.sectors / SECTORS);
   const meter = new Meter(work);

@@ -3,7 +3,7 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { EAGAIN, EBUSY, EINTR, EIO, ENODATA, EOPNOTSUPP } from "../../../ffi/errno.ts";
-import { IOSQE_ASYNC, RWF_DSYNC } from "../../../ffi/uapi.ts";
+import { RWF_DSYNC } from "../../../ffi/uapi.ts";
 import { Sqe } from "../../../src/engine/sqe.ts";
 import { Segments } from "../../../src/memory/segments.ts";
 import { completeData, prepData } from "../../../src/op/data.ts";
@@ -68,28 +68,12 @@ Deno.test("an error that passes is tried again 16 times, then it is the transfer
   }
 });
 
-Deno.test("a durable write that fails is neither tried again nor searched, as its sync tells once what was lost", () => {
+Deno.test("a durable write that fails is neither tried again nor searched, as its flush tells once what was lost", () => {
   for (const locate of [true, false]) {
-    for (const direct of [true, false]) {
-      const transfer = transferOf({ durable: true, direct, locate });
-      assertEquals([completeData(transfer, -EIO), transfer.errno], [FAILED, EIO]);
-    }
+    const transfer = transferOf({ durable: true, direct: true, locate });
+    assertEquals([completeData(transfer, -EIO), transfer.errno], [FAILED, EIO]);
     for (const errno of TRANSIENT) {
-      assertEquals(completeData(transferOf({ durable: true, locate }), -errno), FAILED);
       assertEquals(completeData(transferOf({ durable: true, locate, direct: true }), -errno), AGAIN);
-    }
-  }
-});
-
-Deno.test("a durable write through the page cache runs on a worker, as the kernel may sync while it submits", () => {
-  for (const durable of [true, false]) {
-    for (const direct of [true, false]) {
-      const transfer = transferOf({ durable, direct });
-      queueOf(transfer);
-      const sqe = new Sqe();
-      prepData(OPCODES, transfer, sqe, new RecordingEngine());
-      assertEquals(sqe.opFlags, durable ? RWF_DSYNC : 0);
-      assertEquals(sqe.flags, durable && !direct ? IOSQE_ASYNC : 0);
     }
   }
 });
