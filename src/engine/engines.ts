@@ -106,6 +106,8 @@ export class Engines {
 
   #add(engine: Engine): Engine {
     this.all.push(engine);
+    // A wait that is under way does not wait for this one.
+    this.wake();
     return engine;
   }
 }

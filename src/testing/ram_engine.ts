@@ -94,6 +94,8 @@ export class RamEngine implements Engine, Carrier {
       disk.begin(op);
     }
     this.#finishDue();
+    // A wait that is under way may have to end earlier now.
+    if (batch.length > 0) this.#end();
     return batch.length;
   }
 

@@ -1,8 +1,11 @@
 /** Devices in RAM and devices of the system in one request. */
 
 import { assert, assertEquals } from "@std/assert";
+import { delay } from "@std/async/delay";
 import { BlockDevice, IoClient } from "../../mod.ts";
 import { faults, ramDevice } from "../../src/testing/mod.ts";
+import { settlesWithin } from "../support/commands.ts";
+import { NbdDevice } from "../support/nbd.ts";
 import { Scratch } from "../support/scratch.ts";
 
 const MIB = 1 << 20;
@@ -78,3 +81,25 @@ Deno.test("many requests to a file and a device in RAM, each slow at its own tim
     });
     for (const answer of answers) (await answer).orThrow();
   }));
+
+Deno.test("a device in RAM answers at its own time while a real device hangs", async () => {
+  await using nbd = await NbdDevice.create();
+  await using real = BlockDevice.open(nbd.path, { direct: true });
+  await using io = new IoClient({ pages: 4 });
+  const region = { sector: 0, count: 8 };
+  await nbd.hang();
+  const late = io.read({ bdev: real, ...region }, new Uint8Array(4096));
+  try {
+    await using ram = ramDevice(MIB);
+    faults(ram).slow(10);
+    // The client waits for the real device: at first it knows no other, then the one in RAM has nothing to do.
+    for (let i = 0; i < 2; i++) {
+      await delay(50);
+      const answer = io.read({ bdev: ram, ...region }, new Uint8Array(4096));
+      assert(await settlesWithin(answer, 10_000), `read ${i} of the device in RAM waits for the real one`);
+    }
+  } finally {
+    nbd.resume();
+    (await late).orThrow();
+  }
+});
