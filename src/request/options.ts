@@ -25,8 +25,8 @@ export interface IoOptions extends DeadlineOptions {
   /**
    * Whether a transfer that failed is searched for its first bad block, by halves. Default: `true` for a read, `false` for a write. A write
    * that is not searched is tried once more, alone, and then reported at the first sector of the transfer: a dying device gets no more work
-   * than that. A write with `fua` is never searched. On a device that is open for direct I/O it is not tried again either, as the second
-   * flush would succeed whatever the first one lost.
+   * than that. A write with `fua` is never searched. Where the kernel flushes after such a write (`RWF_DSYNC`), it is not tried again
+   * either, as a second flush would succeed whatever the first one lost.
    */
   locate?: boolean;
   /**
