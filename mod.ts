@@ -1,14 +1,15 @@
 /**
- * dmio: the Linux kernel's dm-io service in user space, over io_uring.
+ * dmio: the Linux kernel's dm-io service in user space, over io_uring, or over system calls where there is no io_uring.
  *
  * A program reads from one region of a block device, or writes one buffer to up to 64 regions on different devices at once, and learns
  * for each region whether it got there. New code uses {@linkcode IoClient}; the functions of the kernel's service keep their names.
  *
- * The library needs 64-bit Linux 5.10 or later, liburing 2.3 or later, and `--allow-ffi` (without a path), with `--allow-read` and
- * `--allow-write` for the devices. No library, ring or device is opened before its first use.
+ * The library needs 64-bit Linux 5.10 or later, and `--allow-ffi` (without a path), with `--allow-read` and `--allow-write` for the
+ * devices. io_uring needs liburing 2.3 or later besides. {@linkcode IoClient.features} says whether a client has a ring, and if not, why.
+ * No library, ring, thread or device is opened before its first use.
  *
- * `@dmio/dmio/testing` has devices in RAM, with faults and power cuts, for the tests of programs that build on this one. They need none of
- * that.
+ * `@dmio/dmio/testing` has devices in RAM, with faults and power cuts, for the tests of programs that use this library. A client of such
+ * devices alone needs no permission, no io_uring and no liburing.
  *
  * A wrong argument throws a `TypeError` or a `RangeError` before any I/O. A device's failure never throws: it is a bit of the
  * {@linkcode IoResult}, and {@linkcode IoResult.orThrow} throws for it.

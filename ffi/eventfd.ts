@@ -60,7 +60,7 @@ export class EventFd {
     await this.#waiting;
   }
 
-  /** Forgets signals that came while no thread waited: for who looks, before its wait, at what they were for. */
+  /** Resets the counter, unless a thread waits. A caller that drops signals so must look for events before its wait. */
   drain(): void {
     if (this.#waiting === null && readable(this.fd)) libc().read(this.fd, COUNTER, 8n);
   }

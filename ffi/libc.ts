@@ -39,7 +39,7 @@ const symbols = {
     ],
     result: "i32",
   },
-  // Variadic, which both architectures pass as they pass other arguments.
+  // `syscall(2)` is variadic. Both architectures pass variadic arguments of these types as they pass others.
   futex: {
     name: "syscall",
     parameters: [
@@ -147,7 +147,7 @@ const symbols = {
     parameters: ["buffer", /* cap_user_header_t header */ "buffer" /* cap_user_data_t data */],
     result: "i32",
   },
-  // For a request that waits for the device. Its `errno` is that of another thread, where it cannot be read.
+  // For a request that waits for the device. A thread of Deno's pool makes the call, and its `errno` cannot be read here.
   ioctlAsync: {
     name: "ioctl",
     parameters: [

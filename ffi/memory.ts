@@ -17,12 +17,23 @@ import {
   PROT_WRITE,
 } from "./uapi.ts";
 
-/** What stands for the page of the system where the program may not ask for it. */
+/** The size of a page for a program that may not call C, and so cannot ask the system. */
 const USUAL_PAGE = 4096;
 
 let pageBytes = 0;
 
-/** The system's page size in bytes, from `getpagesize(2)`; 4096 in a program that may not call C when it asks first. */
+/**
+ * The system's page size in bytes, from `getpagesize(2)`.
+ *
+ * @returns The size; 4096 when the program had no `--allow-ffi` at its first call.
+ *
+ * @example
+ * ```ts
+ * import { pageSize } from "@dmio/dmio";
+ *
+ * console.log(pageSize()); // 4096
+ * ```
+ */
 export function pageSize(): number {
   return pageBytes ||= mayCallC() ? libc().getpagesize() : USUAL_PAGE;
 }

@@ -1,6 +1,6 @@
 /**
- * Threads of the C library, which run machine code. Those of Deno's pool would not do: it has 32 for everything that blocks in the program,
- * and a call on one of them keeps the event loop from ending.
+ * Threads of the C library, which run machine code. Threads of Deno's pool cannot be used: Deno has 32 for everything that blocks in the
+ * program, and a call on one of them keeps the event loop alive.
  *
  * @module
  */
@@ -33,7 +33,7 @@ type Pthread = Deno.DynamicLibrary<typeof symbols>["symbols"];
 
 /** At least `sizeof(pthread_attr_t)`: 56 bytes, 64 on aarch64. */
 const ATTR_BYTES = 128;
-/** The code needs less than a page, the C library's data of a thread a few. aarch64 allows no less than 128 KiB. */
+/** The code needs less than a page, and the C library's data of a thread a few pages. aarch64 allows no less than 128 KiB. */
 const STACK_BYTES = 256 << 10;
 
 interface Opened {

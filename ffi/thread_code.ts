@@ -1,10 +1,10 @@
 /**
- * The code of a thread that makes system calls: the machine code, as JavaScript runs on one thread, and FFI gives the result of a call on
- * another thread only to the event loop and without `errno`. Here a result is in mapped memory as soon as the kernel returned, also while
- * the event loop stands still.
+ * The code of the threads that make system calls. It is machine code, for two reasons. JavaScript runs on one thread. A call that FFI makes on
+ * another thread gives its result only to the event loop, and without `errno`. This code stores the result in mapped memory as soon as the
+ * kernel returns, also while the event loop stands still.
  *
- * A thread serves a lane, which is a ring of calls. It takes one after another until the lane is empty; then it waits for its next lane.
- * Each call belongs to a queue, to whose list it is added when it has ended. `thread_layout.ts` has the structures.
+ * A thread serves a lane, which is a ring of calls. It takes one call after another until the lane is empty, then it waits for its next lane.
+ * Each call names a queue. When the call has ended, the thread adds it to the list of that queue. `thread_layout.ts` has the structures.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import { SystemError } from "./errno.ts";
 import { MappedMemory } from "./memory.ts";
 import { PROT_EXEC, PROT_READ } from "./uapi.ts";
 
-// The bytes, each line with what it assembles from; tests/package/thread_code_test.ts assembles it again.
+// Each line has the bytes of an instruction and its source. tests/package/thread_code_test.ts assembles the sources and compares the bytes.
 
 /** For x86_64, in Intel's syntax. */
 export const X86_64 = `
@@ -272,7 +272,7 @@ back_to_lane:
   8d ff ff 17               b take_lane
 `;
 
-/** The bytes of a listing. */
+/** The machine code of a listing. */
 export function assembled(listing: string): Uint8Array {
   const bytes = listing.split("\n").flatMap((line) =>
     /^ {2}((?:[0-9a-f]{2} )+)/.exec(line)?.[1]?.trim().split(" ") ?? []

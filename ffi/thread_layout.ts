@@ -1,5 +1,5 @@
 /**
- * The structures that threads which make system calls share with JavaScript. `thread_code.ts` is what the threads do with them. All integers
+ * The structures that JavaScript shares with the threads that make system calls. `thread_code.ts` is the code of the threads. All integers
  * are little-endian.
  *
  * @module
@@ -10,7 +10,7 @@ export const thread = {
   size: 64,
   /** u32, a futex: where its lane is, in bytes from `base`; 0: it is idle; {@linkcode THREAD_ENDED}. */
   lane: 0,
-  /** u32: 0 when it ends at once without a lane: the JavaScript thread, which makes calls of its own. */
+  /** u32: 1 when it waits for a next lane; 0 when it returns, as the JavaScript thread does after calls of its own. */
   stays: 4,
   /** u64: the address that lanes count from. */
   base: 8,
@@ -18,7 +18,7 @@ export const thread = {
   idle_timeout: 16,
 } as const;
 
-/** `struct lane`: a ring of calls with any number of takers. */
+/** `struct lane`: a ring of calls, from which any number of threads take. */
 export const lane = {
   size: 640,
   /** u32: calls taken so far. */
@@ -60,7 +60,7 @@ export const open_file = { size: 8, /** u32: its users. */ users: 0, /** i32 */ 
 /** `struct queue`: the calls of one engine that have ended. */
 export const queue = {
   size: 64,
-  /** u32: the name of the last call that ended, which names the one before it; 0: none. */
+  /** u32: the name of the last call that ended, whose `next` names the call before it; 0: none. */
   top: 0,
   /** u32: the eventfd that the next call that ends signals, plus 1; 0: none. */
   signal: 4,

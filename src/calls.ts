@@ -1,5 +1,5 @@
 /**
- * Calls of a client as requests: one that answers by a promise, one that calls back, and one that blocks.
+ * The three forms of a client's calls: a promise, a callback, and a call that blocks.
  *
  * @module
  */
@@ -17,7 +17,7 @@ import type { Operation } from "./schedule/io.ts";
 export class Calls {
   readonly #core: Core;
 
-  /** @param core Carries them out. */
+  /** @param core Carries the requests out. */
   constructor(core: Core) {
     this.#core = core;
   }
@@ -77,7 +77,7 @@ export class Calls {
     return this.#acceptWith(options, op, regions, memory);
   }
 
-  // Apart, as V8 allocates what a closure captures when the function begins, whether the closure is made or not.
+  // A function of its own, as V8 allocates the captured variables of a closure at the start of a function, even when it makes no closure.
   #acceptWith(
     options: CheckedOptions,
     op: Operation,
@@ -101,7 +101,7 @@ export class Calls {
   }
 
   #start(request: Request, options: CheckedOptions | undefined): void {
-    // Checked after the arguments were read, as a getter of theirs may have aborted the signal.
+    // The signal is checked after the arguments were read, as a getter of an argument may have aborted it.
     if (options !== undefined && isAborted(options)) this.#core.deadlines.refuse(request);
     else this.#core.driver.start(request);
   }

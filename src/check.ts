@@ -42,7 +42,7 @@ export function checkInteger(name: string, value: number, least: number, most: n
   throw new RangeError(integerMessage(name, value, least, most, bound));
 }
 
-/** What is said of a value that is no integer within its bounds. */
+/** The message for a value that is no integer within its bounds. */
 export function integerMessage(
   name: string,
   value: unknown,
@@ -60,7 +60,7 @@ export function integerMessage(
  * @param name What the caller calls it.
  * @param value The value.
  * @param parts The names of its parts, for the message: `"{ op, sector }"`.
- * @throws {TypeError} When it is anything else.
+ * @throws {TypeError} When the value is no object.
  */
 export function checkObject(name: string, value: unknown, parts: string): void {
   if (typeof value === "object" && value !== null) return;

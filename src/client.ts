@@ -44,19 +44,19 @@ import type { Operation } from "./schedule/io.ts";
 import type { IoStats } from "./stats.ts";
 
 const MAX_QUEUE_DEPTH = 4096;
-/** How many devices' worth of SQEs a ring holds. */
+/** A client's engine holds this many times the SQEs of one device. */
 const FULL_DEVICES = 4;
 
 /**
- * Reads, writes, flushes, discards and zeroes regions: one ring, one pool of fixed buffers, any number of devices.
+ * Reads, writes, flushes, discards and zeroes regions of any number of devices. A client has one pool of pages and one engine: a ring of
+ * io_uring, or system calls where there is no io_uring.
  *
- * A client belongs to the thread that made it. Nothing orders its requests: a program that needs an order awaits the first before it
- * makes the second.
+ * A client belongs to the thread that made it. Nothing orders its requests: a program that needs an order awaits the first request before
+ * it makes the second.
  *
- * Close it, or its ring and its pool last as long as the process. At `unload`, which `deno run --watch` fires before each restart, a
- * client that is not closed frees what it holds by itself; a listener of the program's own that still does I/O then must be added before
- * the first client is made. A Worker fires nothing when it ends, by `terminate()` or `self.close()`: its clients are closed before, and
- * that is awaited.
+ * Close a client, or its engine and its pool last as long as the process. At `unload`, which `deno run --watch` fires before each restart,
+ * an open client frees what it holds. A program whose own `unload` listener still does I/O must add that listener before it makes its first
+ * client. A Worker fires nothing when it ends, by `terminate()` or `self.close()`: close its clients before, and await that.
  *
  * @example
  * ```ts
@@ -75,23 +75,23 @@ const FULL_DEVICES = 4;
  * ```
  */
 export class IoClient implements AsyncDisposable {
-  /** Its pages. */
+  /** The pages of the client. */
   readonly pool: Pool;
 
   readonly #engines: Engines;
   readonly #core: Core;
   readonly #calls: Calls;
-  // One array does for all reads. It is filled after the options are read, which may run a caller's getter, and the intake reads it before
-  // any other property.
+  // One array serves all reads, so that a read allocates none. A getter of the caller's options may start another read: so the array is
+  // filled after the options were read, and the intake reads the array before any property of the region.
   readonly #one: IoRegion[] = [];
 
   /**
-   * Makes a ring and a pool. Without `--allow-ffi` there is no ring, and the pool is memory of JavaScript: such a client serves devices in
-   * RAM (`ramDevice` of `@dmio/dmio/testing`) alone.
+   * Makes a client with its engine and its pool. Without `--allow-ffi` it has no engine, and the pool is memory of JavaScript: such a client
+   * serves devices in RAM (`ramDevice` of `@dmio/dmio/testing`) alone.
    *
-   * @param options Its pool, queue depth and polling.
-   * @throws {RangeError} When an option is out of its range.
-   * @throws {TypeError} When `engine` is no engine.
+   * @param options Its pool, queue depth, polling and engine.
+   * @throws {RangeError} When `pages` or `queueDepth` is out of its range.
+   * @throws {TypeError} When `engine` is none of its three values.
    * @throws {SystemError} When the system lacks memory or file descriptors; with `engine: "io_uring"` also when the kernel has no io_uring,
    * forbids it, or has no memory for it. The message says which, and what to do.
    * @throws {Error} With `engine: "io_uring"` when liburing is missing. The message says what to install.
@@ -116,14 +116,14 @@ export class IoClient implements AsyncDisposable {
     }
   }
 
-  /** Features of the kernel that are in use; the client works without those that are `false`. */
+  /** Which engine the client has, and which features of the kernel it uses. The client works without those that are `false`. */
   get features(): EngineFeatures {
     const features = this.#engines.main?.features ?? NO_FEATURES;
     const refused = this.#core.pool.registrationRefused;
     return refused === null ? features : { ...features, fixedBuffers: false, fixedBuffersRefused: refused };
   }
 
-  /** Whether it was closed, or broke: it takes no more requests. */
+  /** Whether the client was closed, or broke: it takes no more requests. */
   get closed(): boolean {
     return this.#core.intake.refusal !== null;
   }
@@ -134,13 +134,24 @@ export class IoClient implements AsyncDisposable {
   }
 
   /**
-   * Fills memory from one region.
+   * Fills memory from one region (`REQ_OP_READ`). A read has one region, as in dm-io: its memory can hold only one.
    *
    * @param region Where from.
    * @param memory Where to; at least as long as the region.
    * @param options How, and when to stop waiting.
-   * @returns The answer: bit 0 is set when the region failed. What was not read then is zeros.
-   * @throws {TypeError | RangeError} At once, before any I/O: see {@linkcode IoClient.write}.
+   * @returns The answer: bit 0 is set when the region failed. Memory that was not filled is zeros then (`zero_fill_bio` in dm-io.c).
+   * @throws {TypeError | RangeError | SystemError} At once, before any I/O: see {@linkcode IoClient.write}.
+   *
+   * @example
+   * ```ts
+   * import { BlockDevice, IoClient } from "@dmio/dmio";
+   *
+   * await using io = new IoClient();
+   * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+   * const data = new Uint8Array(4096);
+   * const result = await io.read({ bdev: device, sector: 0, count: 8 }, data);
+   * if (!result.ok) console.error(result.failures); // [{ region: 0, errno: 5, code: "EIO", sector: 3 }]
+   * ```
    */
   read(region: IoRegion, memory: IoMemory, options?: IoOptions): Promise<IoResult> {
     const how = checked(options, read);
@@ -148,13 +159,13 @@ export class IoClient implements AsyncDisposable {
   }
 
   /**
-   * Writes memory to each region: the same bytes from the start of the memory, each region its own count.
+   * Writes memory to each region (`REQ_OP_WRITE`): each gets the bytes from the start of the memory on, as many as its own count says.
    *
    * @param regions Where to, 1 to 64.
    * @param memory Where from; at least as long as the longest region.
    * @param options How, whether it is durable when it is answered, and when to stop waiting.
    * @returns The answer: bit `i` is set when region `i` failed. It never rejects for what a device does.
-   * @throws {TypeError} At once, before any I/O: for a closed client or device, a device that is not open for writing, what is no
+   * @throws {TypeError} At once, before any I/O: for a closed client or device, a device that is not open for writing, a value that is no
    * region or no memory, pages that were freed, an option of another operation.
    * @throws {RangeError} At once, before any I/O: for 0 or more than 64 regions, a region outside its device or off a direct
    * device's logical blocks, memory that is too short, an offset or bvec outside its page, a bad timeout.
@@ -175,8 +186,8 @@ export class IoClient implements AsyncDisposable {
   }
 
   /**
-   * Flushes devices (`REQ_OP_FLUSH`): all writes to them that were answered before are on the medium when this is answered. It means what
-   * `fdatasync(2)` means, so a file, or a device that is not open for direct I/O, has its dirty pages written first.
+   * Flushes devices (`REQ_OP_FLUSH`, by `fdatasync(2)`): when the flush is answered, all writes to them that were answered before it began are
+   * on the medium. A file, or a device that is not open for direct I/O, first gets its dirty pages written.
    *
    * @param targets The devices, or regions of them, 1 to 64. The whole device is flushed, whatever the region.
    * @param options When to stop waiting.
@@ -199,7 +210,8 @@ export class IoClient implements AsyncDisposable {
   }
 
   /**
-   * Discards regions (`REQ_OP_DISCARD`): their contents are undefined from then on, and the device may use their space. A file gets a hole.
+   * Discards regions (`REQ_OP_DISCARD`): their contents are undefined from then on, and the device may use their space for other data. A
+   * file gets a hole.
    *
    * @param regions The regions, 1 to 64, in whole logical blocks on a block device. A long one is split at the device's limits.
    * @param options When to stop waiting.
@@ -220,7 +232,7 @@ export class IoClient implements AsyncDisposable {
   }
 
   /**
-   * Makes regions read as zeros (`REQ_OP_WRITE_ZEROES`), without data from memory. It is durable after a flush, as a write is.
+   * Makes regions read as zeros (`REQ_OP_WRITE_ZEROES`), without data from memory. The zeros are durable after a flush, as a write is.
    *
    * @param regions The regions, 1 to 64, in whole logical blocks on a block device.
    * @param options Whether the space may be given back, whether zeroes are written as data where the device cannot make them, and when to
@@ -242,8 +254,8 @@ export class IoClient implements AsyncDisposable {
   }
 
   /**
-   * Writes one block again and again, until each region is full (`REQ_OP_WRITE_SAME` of kernels before 5.18). A block of zeros becomes
-   * {@linkcode IoClient.writeZeroes}, unless the write is to be durable by itself.
+   * Writes one block again and again, until each region is full (`REQ_OP_WRITE_SAME` of kernels before 5.18). A block of zeros becomes a
+   * {@linkcode IoClient.writeZeroes}, unless `preflush` or `fua` is set.
    *
    * @param regions Where to, 1 to 64; each holds a whole number of blocks.
    * @param block The block: 512 bytes to 16 MiB, whole sectors. It is copied before this returns.
@@ -267,12 +279,23 @@ export class IoClient implements AsyncDisposable {
   }
 
   /**
-   * As {@linkcode IoClient.read}, blocking.
+   * As {@linkcode IoClient.read}, blocking: this thread stands still until the kernel is done. There is no deadline.
    *
    * @param region Where from.
    * @param memory Where to. Aligned memory of a `SharedArrayBuffer` is used where it lies.
    * @param options How.
    * @returns The answer.
+   * @throws {TypeError | RangeError | SystemError} Before any I/O: see {@linkcode IoClient.write}.
+   *
+   * @example
+   * ```ts
+   * import { BlockDevice, IoClient } from "@dmio/dmio";
+   *
+   * await using io = new IoClient();
+   * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+   * const data = new Uint8Array(4096);
+   * io.readSync({ bdev: device, sector: 0, count: 8 }, data).orThrow();
+   * ```
    */
   readSync(region: IoRegion, memory: IoMemory, options?: Blocking<IoOptions>): IoResult {
     const how = checked(options, read);
@@ -280,55 +303,107 @@ export class IoClient implements AsyncDisposable {
   }
 
   /**
-   * As {@linkcode IoClient.write}, blocking.
+   * As {@linkcode IoClient.write}, blocking: this thread stands still until the kernel is done. There is no deadline.
    *
    * @param regions Where to.
    * @param memory Where from. Aligned memory of a `SharedArrayBuffer` is used where it lies.
    * @param options How.
    * @returns The answer.
+   * @throws {TypeError | RangeError | SystemError} Before any I/O: see {@linkcode IoClient.write}.
+   *
+   * @example
+   * ```ts
+   * import { BlockDevice, IoClient } from "@dmio/dmio";
+   *
+   * await using io = new IoClient();
+   * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+   * io.writeSync([{ bdev: device, sector: 0, count: 8 }], new Uint8Array(4096).fill(1)).orThrow();
+   * ```
    */
   writeSync(regions: readonly IoRegion[], memory: IoMemory, options?: Blocking<WriteOptions>): IoResult {
     return this.#calls.block(write, regions, memory, checked(options, write));
   }
 
   /**
-   * As {@linkcode IoClient.flush}, blocking.
+   * As {@linkcode IoClient.flush}, blocking: this thread stands still until the kernel is done. There is no deadline.
    *
    * @param targets The devices, or regions of them.
    * @returns The answer.
+   * @throws {TypeError | RangeError | SystemError} Before any I/O: see {@linkcode IoClient.write}.
+   *
+   * @example
+   * ```ts
+   * import { BlockDevice, IoClient } from "@dmio/dmio";
+   *
+   * await using io = new IoClient();
+   * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+   * io.writeSync([{ bdev: device, sector: 0, count: 8 }], new Uint8Array(4096).fill(1)).orThrow();
+   * io.flushSync([device]).orThrow();
+   * ```
    */
   flushSync(targets: readonly (BlockDevice | IoRegion)[]): IoResult {
     return this.#calls.block(flush, flushed(targets), null, undefined);
   }
 
   /**
-   * As {@linkcode IoClient.discard}, blocking.
+   * As {@linkcode IoClient.discard}, blocking: this thread stands still until the kernel is done. There is no deadline.
    *
    * @param regions The regions.
    * @returns The answer.
+   * @throws {TypeError | RangeError | SystemError} Before any I/O: see {@linkcode IoClient.write}.
+   *
+   * @example
+   * ```ts
+   * import { BlockDevice, IoClient } from "@dmio/dmio";
+   *
+   * await using io = new IoClient();
+   * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+   * io.discardSync([{ bdev: device, sector: 0, count: device.sectors }]).orThrow();
+   * ```
    */
   discardSync(regions: readonly IoRegion[]): IoResult {
     return this.#calls.block(discard, regions, null, undefined);
   }
 
   /**
-   * As {@linkcode IoClient.writeZeroes}, blocking.
+   * As {@linkcode IoClient.writeZeroes}, blocking: this thread stands still until the kernel is done. There is no deadline.
    *
    * @param regions The regions.
    * @param options How.
    * @returns The answer.
+   * @throws {TypeError | RangeError | SystemError} Before any I/O: see {@linkcode IoClient.write}.
+   *
+   * @example
+   * ```ts
+   * import { BlockDevice, IoClient } from "@dmio/dmio";
+   *
+   * await using io = new IoClient();
+   * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+   * io.writeZeroesSync([{ bdev: device, sector: 8, count: 8 }]).orThrow();
+   * ```
    */
   writeZeroesSync(regions: readonly IoRegion[], options?: Blocking<ZeroOptions>): IoResult {
     return this.#calls.block(writeZeroes, regions, null, checked(options, writeZeroes));
   }
 
   /**
-   * As {@linkcode IoClient.writeSame}, blocking.
+   * As {@linkcode IoClient.writeSame}, blocking: this thread stands still until the kernel is done. There is no deadline.
    *
    * @param regions The regions.
    * @param block The block.
    * @param options How.
    * @returns The answer.
+   * @throws {TypeError | RangeError | SystemError} Before any I/O: see {@linkcode IoClient.write}.
+   *
+   * @example
+   * ```ts
+   * import { BlockDevice, IoClient } from "@dmio/dmio";
+   *
+   * await using io = new IoClient();
+   * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+   * const block = new Uint8Array(512).fill(0xe5);
+   * io.writeSameSync([{ bdev: device, sector: 0, count: device.sectors }], block).orThrow();
+   * ```
    */
   writeSameSync(
     regions: readonly IoRegion[],
@@ -345,10 +420,21 @@ export class IoClient implements AsyncDisposable {
    * @param op `REQ_OP_READ` (`READ`), `REQ_OP_WRITE` (`WRITE`), `REQ_OP_FLUSH`, `REQ_OP_DISCARD` or `REQ_OP_WRITE_ZEROES`.
    * @param regions The regions.
    * @param memory The memory of a read or a write; null for the others.
-   * @param fn Called once, from the event loop, never before this has returned. An error that it throws surfaces as uncaught.
+   * @param fn Called once, from the event loop, never before `notify` has returned. An error that `fn` throws is an uncaught error.
    * @param context Passed to `fn`.
    * @param options How, and when to stop waiting: those of the operation.
-   * @throws {TypeError | RangeError} As {@linkcode IoClient.write}; `fn` is not called then.
+   * @throws {TypeError | RangeError | SystemError} As {@linkcode IoClient.write}; `fn` is not called then.
+   *
+   * @example
+   * ```ts
+   * import { BlockDevice, IoClient, REQ_OP_WRITE } from "@dmio/dmio";
+   *
+   * await using io = new IoClient();
+   * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+   * const regions = [{ bdev: device, sector: 0, count: 8 }];
+   * const fn = (errorBits: bigint, name: string) => console.log(name, errorBits); // journal 0n
+   * io.notify(REQ_OP_WRITE, regions, new Uint8Array(4096), fn, "journal", { fua: true });
+   * ```
    */
   notify<C>(
     op: number,
@@ -364,18 +450,19 @@ export class IoClient implements AsyncDisposable {
   }
 
   /**
-   * A region as a stream of bytes, in their order. It is read ahead, up to 32 chunks, into pages of the pool: at most half of those that no
-   * other holds. The bytes are copied from there into memory of the consumer: the view of a BYOB reader, or `chunk` bytes for each read.
-   * The pages are given back at the end, when the stream is canceled or errors, and when nothing refers to it any more. A pool without
-   * free pages makes it slower, and never stops it.
+   * A region as a stream of bytes, in their order. The stream reads ahead, up to 32 chunks, into pages of the pool: at most half of the pages
+   * that are free or its own. The bytes are copied from there into memory of the consumer: the view of a BYOB reader, or `chunk` bytes for
+   * each read. The stream gives its pages back at its end, when it is canceled or errors, and when nothing refers to it any more. A pool
+   * without free pages makes the stream slower, and never stops it.
    *
-   * What cannot be read errors the stream with an {@linkcode IoError} that names the sector, after all bytes before that sector. A client
-   * or device that is closed meanwhile errors it with a `TypeError`, after what was read.
+   * A sector that cannot be read errors the stream with an {@linkcode IoError} that names the sector, after all bytes before it. A client or
+   * a device that is closed while the stream is open errors it with a `TypeError`, after the bytes that were read.
    *
    * @param region Where from.
    * @param options How, and when to give up.
    * @returns The stream. Nothing is read before its first read.
-   * @throws {TypeError | RangeError} At once: for a closed client, a region as {@linkcode IoClient.read}, a wrong option.
+   * @throws {TypeError | RangeError | SystemError} At once: for a closed client, a wrong option, and a region that {@linkcode IoClient.read}
+   * refuses.
    *
    * @example
    * ```ts
@@ -394,21 +481,22 @@ export class IoClient implements AsyncDisposable {
   }
 
   /**
-   * A stream that writes its bytes to each region, from the region's start, each region as many as it holds. The bytes are gathered in
-   * pages of the pool and written in chunks, up to 32 at a time. A write of the stream is done when its bytes are copied, so their memory
-   * may be used again. It waits while no page is to be had. Closing the stream waits for all writes, then flushes the devices.
+   * A stream that writes its bytes to each region, from the region's start, to each as many as it holds. The bytes are gathered in pages of
+   * the pool and written in chunks, up to 32 at a time. A write to the stream is done when its bytes are copied: their memory may be used
+   * again then. The write waits while the pool has no page for it. Closing the stream waits for all writes, then flushes the devices.
    *
-   * Bytes of any number may come. At the close, the last block is filled up with zeros: to a sector, or to a logical block of a direct
-   * device. More bytes than the longest region holds error the stream with a `RangeError`; of the chunk that would pass its end nothing
-   * is written.
+   * The stream takes chunks of any length. At the close, the last block is filled up with zeros: to a sector, or to a logical block of a
+   * direct device. More bytes than the longest region holds error the stream with a `RangeError`; nothing is written of the chunk that would
+   * pass the region's end.
    *
-   * A region that fails errors the stream with an {@linkcode IoError}, or drops out: see `onFailure`. `result` tells for each region how
-   * many bytes it has, however the stream ended.
+   * A region that fails errors the stream with an {@linkcode IoError}, or drops out: see `onFailure`. `result` says how many bytes each
+   * region has, however the stream ended.
    *
    * @param regions Where to, 1 to 64.
    * @param options How, and when to give up.
    * @returns The stream, with its `result`.
-   * @throws {TypeError | RangeError} At once: for a closed client, regions as {@linkcode IoClient.write}, a wrong option.
+   * @throws {TypeError | RangeError | SystemError} At once: for a closed client, a wrong option, and regions that
+   * {@linkcode IoClient.write} refuses.
    *
    * @example
    * ```ts
@@ -430,12 +518,23 @@ export class IoClient implements AsyncDisposable {
   }
 
   /**
-   * Closes the client: waits for all requests, then frees the ring and the pool. Views of its pages have length 0 from then on, so use
+   * Closes the client: waits for all requests, then frees the engine and the pool. Views of its pages have length 0 from then on, so use
    * their data before.
    *
    * @param options How long to wait.
-   * @returns Resolves when everything is freed. With a timeout, rejects if a device does not answer in time, naming it; the
-   * client then still closes when it does, and no memory is freed before that.
+   * @returns Resolves when everything is freed. With a timeout, rejects when a device does not answer in time, and names the device. The
+   * client closes when the device answers, and frees no memory before.
+   * @throws {RangeError} At once, for a bad timeout.
+   *
+   * @example
+   * ```ts
+   * import { BlockDevice, IoClient } from "@dmio/dmio";
+   *
+   * const io = new IoClient();
+   * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+   * await io.write([{ bdev: device, sector: 0, count: 8 }], new Uint8Array(4096));
+   * await io.close({ timeout: 5000 });
+   * ```
    */
   close(options: CloseOptions = {}): Promise<void> {
     const { timeout } = options;
@@ -461,9 +560,20 @@ export class IoClient implements AsyncDisposable {
   }
 
   /**
-   * What the client did so far: counts, and how long requests took.
+   * What the client did so far: counts, and how long requests took in microseconds.
    *
    * @returns The figures as they are now.
+   *
+   * @example
+   * ```ts
+   * import { BlockDevice, IoClient } from "@dmio/dmio";
+   *
+   * await using io = new IoClient();
+   * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+   * await io.write([{ bdev: device, sector: 0, count: 8 }], new Uint8Array(4096));
+   * const { sqes, bounces, latency } = io.stats();
+   * console.log(sqes, bounces, latency.p99); // 1 1 and some microseconds: the memory was copied through the pool
+   * ```
    */
   stats(): IoStats {
     return this.#core.stats;
@@ -493,14 +603,14 @@ function checked(options: AnyOptions | undefined, op: Operation): CheckedOptions
 function refuseRealDevices(): never {
   throw new TypeError(
     "the client was made without --allow-ffi, so its pool is memory of JavaScript, which no device of the system can use; make the client " +
-      "when the permission is there",
+      "after the permission was granted",
   );
 }
 
 const ENGINE = Symbol("engine");
 type Options = IoClientOptions & { [ENGINE]?: Engine };
 
-/** A client that drives a given engine, and closes it. For the simulator, and tests of what a ring may do. */
+/** A client that drives and closes a given engine. For the simulator, and for tests with an engine of their own. */
 export function clientOn(engine: Engine, options: IoClientOptions = {}): IoClient {
   const all: Options = { ...options, [ENGINE]: engine };
   return new IoClient(all);

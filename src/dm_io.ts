@@ -16,12 +16,12 @@ import type { IoNotifyFn } from "./request/request.ts";
 let client: IoClient | null = null;
 
 /**
- * Adds pages to the pool; before the first of these, there is no pool and no I/O (`dm_io_get`). May be called many times: the pool
- * holds the sum.
+ * Adds pages to the pool (`dm_io_get`). The first call makes the pool; the other functions throw before it. The pool holds the sum of all
+ * calls.
  *
  * @param numPages Pages to add, at least 1.
- * @throws {RangeError} When it is no count.
- * @throws {SystemError} When the kernel refuses the ring or the memory, with the way out.
+ * @throws {RangeError} When `numPages` is no count.
+ * @throws {SystemError} When the system lacks memory or file descriptors. The message says what to do.
  *
  * @example
  * ```ts
@@ -41,15 +41,26 @@ export function dmIoGet(numPages: number): void {
 }
 
 /**
- * Gives pages back; the last one frees the pool and the ring, when what is in flight is done (`dm_io_put`).
+ * Removes pages from the pool (`dm_io_put`). With the last page, the pool and the engine are freed once all requests are done.
  *
- * @param numPages Pages to give back, at least 1.
- * @throws {RangeError} For more than were got.
+ * @param numPages Pages to remove, at least 1.
+ * @throws {RangeError} For more pages than the pool holds.
  * @throws {Error} Without a `dmIoGet` before.
+ *
+ * @example
+ * ```ts
+ * import { dmIoClient, dmIoGet, dmIoPut } from "@dmio/dmio";
+ *
+ * dmIoGet(256);
+ * dmIoGet(64);
+ * dmIoPut(64);
+ * console.log(dmIoClient().pool.pages); // 256
+ * dmIoPut(256);
+ * ```
  */
 export function dmIoPut(numPages: number): void {
   const { pool } = dmIoClient();
-  checkInteger("numPages", numPages, 1, pool.pages, "the pages that were got");
+  checkInteger("numPages", numPages, 1, pool.pages, "the pages of the pool");
   if (numPages < pool.pages) {
     pool.put(numPages);
     return;
@@ -59,14 +70,23 @@ export function dmIoPut(numPages: number): void {
 }
 
 /**
- * The client under these functions, for its pool.
+ * The client under these functions, for its pool and its features.
  *
  * @returns The client.
  * @throws {Error} Without a `dmIoGet` before.
+ *
+ * @example
+ * ```ts
+ * import { dmIoClient, dmIoGet, dmIoPut } from "@dmio/dmio";
+ *
+ * dmIoGet(256);
+ * console.log(dmIoClient().features.engine); // "io_uring" or "threads"
+ * dmIoPut(256);
+ * ```
  */
 export function dmIoClient(): IoClient {
   if (client === null) {
-    throw new Error("no pages were got: call dmIoGet(pages) before any other dm-io function");
+    throw new Error("there is no pool: call dmIoGet(pages) before any other dm-io function");
   }
   return client;
 }
@@ -82,6 +102,19 @@ export function dmIoClient(): IoClient {
  * @param errorBits Element 0 is set: bit `i` when region `i` failed. May be null.
  * @returns 0, or -5 (`-EIO`) when any bit is set, or for a read of more than one region: then nothing is read.
  * @throws {TypeError | RangeError} Before any I/O, for what the caller got wrong: see {@linkcode IoClient.write}.
+ *
+ * @example
+ * ```ts
+ * import { BlockDevice, dmIoGet, dmIoPut, dmIoClient, dmIoSync, WRITE } from "@dmio/dmio";
+ *
+ * dmIoGet(256);
+ * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+ * const list = dmIoClient().pool.allocList(1);
+ * const errorBits = new BigUint64Array(1);
+ * dmIoSync(1, [{ bdev: device, sector: 0, count: 8 }], WRITE, list, 0, errorBits);
+ * console.log(errorBits[0]); // 0n
+ * dmIoPut(256);
+ * ```
  */
 export function dmIoSync(
   numRegions: number,
@@ -106,6 +139,19 @@ export function dmIoSync(
  * @param context Handed to `fn`.
  * @returns 0 when accepted; -5 (`-EIO`) for a read of more than one region: nothing is read, and `fn` gets `1n`.
  * @throws {TypeError | RangeError} Before any I/O, for what the caller got wrong; `fn` is not called then.
+ *
+ * @example
+ * ```ts
+ * import { BlockDevice, dmIoGet, dmIoPut, dmIoAsync, dmIoClient, WRITE } from "@dmio/dmio";
+ *
+ * dmIoGet(256);
+ * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+ * const list = dmIoClient().pool.allocList(1);
+ * const { promise, resolve } = Promise.withResolvers<bigint>();
+ * dmIoAsync(1, [{ bdev: device, sector: 0, count: 8 }], WRITE, list, 0, resolve, null);
+ * console.log(await promise); // 0n
+ * dmIoPut(256);
+ * ```
  */
 export function dmIoAsync<C>(
   numRegions: number,
@@ -129,6 +175,19 @@ export function dmIoAsync<C>(
  * @param errorBits Element 0 is set: bit `i` when region `i` failed. May be null.
  * @returns 0 or -5 (`-EIO`), as {@linkcode dmIoSync}.
  * @throws {TypeError | RangeError} Before any I/O, for what the caller got wrong.
+ *
+ * @example
+ * ```ts
+ * import { BlockDevice, dmIoGet, dmIoPut, dmIoClient, dmIoSyncBvec, WRITE } from "@dmio/dmio";
+ *
+ * dmIoGet(256);
+ * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+ * const page = dmIoClient().pool.alloc(1);
+ * const errorBits = new BigUint64Array(1);
+ * dmIoSyncBvec(1, [{ bdev: device, sector: 0, count: 8 }], WRITE, [{ page, offset: 0, len: page.length }], errorBits);
+ * console.log(errorBits[0]); // 0n
+ * dmIoPut(256);
+ * ```
  */
 export function dmIoSyncBvec(
   numRegions: number,
@@ -151,6 +210,19 @@ export function dmIoSyncBvec(
  * @param context Handed to `fn`.
  * @returns 0 or -5 (`-EIO`), as {@linkcode dmIoAsync}.
  * @throws {TypeError | RangeError} Before any I/O, for what the caller got wrong; `fn` is not called then.
+ *
+ * @example
+ * ```ts
+ * import { BlockDevice, dmIoGet, dmIoPut, dmIoAsyncBvec, dmIoClient, WRITE } from "@dmio/dmio";
+ *
+ * dmIoGet(256);
+ * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+ * const page = dmIoClient().pool.alloc(1);
+ * const { promise, resolve } = Promise.withResolvers<bigint>();
+ * dmIoAsyncBvec(1, [{ bdev: device, sector: 0, count: 8 }], WRITE, [{ page, offset: 0, len: page.length }], resolve, null);
+ * console.log(await promise); // 0n
+ * dmIoPut(256);
+ * ```
  */
 export function dmIoAsyncBvec<C>(
   numRegions: number,
@@ -173,6 +245,18 @@ export function dmIoAsyncBvec<C>(
  * @param errorBits Element 0 is set: bit `i` when region `i` failed. May be null.
  * @returns 0 or -5 (`-EIO`), as {@linkcode dmIoSync}.
  * @throws {TypeError | RangeError} Before any I/O, for what the caller got wrong.
+ *
+ * @example
+ * ```ts
+ * import { BlockDevice, dmIoGet, dmIoPut, dmIoSyncVm, WRITE } from "@dmio/dmio";
+ *
+ * dmIoGet(256);
+ * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+ * const errorBits = new BigUint64Array(1);
+ * dmIoSyncVm(1, [{ bdev: device, sector: 0, count: 8 }], WRITE, new Uint8Array(4096), errorBits);
+ * console.log(errorBits[0]); // 0n
+ * dmIoPut(256);
+ * ```
  */
 export function dmIoSyncVm(
   numRegions: number,
@@ -195,6 +279,18 @@ export function dmIoSyncVm(
  * @param context Handed to `fn`.
  * @returns 0 or -5 (`-EIO`), as {@linkcode dmIoAsync}.
  * @throws {TypeError | RangeError} Before any I/O, for what the caller got wrong; `fn` is not called then.
+ *
+ * @example
+ * ```ts
+ * import { BlockDevice, dmIoGet, dmIoPut, dmIoAsyncVm, WRITE } from "@dmio/dmio";
+ *
+ * dmIoGet(256);
+ * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+ * const { promise, resolve } = Promise.withResolvers<bigint>();
+ * dmIoAsyncVm(1, [{ bdev: device, sector: 0, count: 8 }], WRITE, new Uint8Array(4096), resolve, null);
+ * console.log(await promise); // 0n
+ * dmIoPut(256);
+ * ```
  */
 export function dmIoAsyncVm<C>(
   numRegions: number,

@@ -1,6 +1,6 @@
 /**
- * The one function of today's dm-io (`dm_io` in drivers/md/dm-io.c, `struct dm_io_request` in include/linux/dm-io.h), a thin layer on a
- * client.
+ * `dm_io`, the only function of today's dm-io (drivers/md/dm-io.c), and its `struct dm_io_request` (include/linux/dm-io.h): a thin layer on
+ * a client.
  *
  * @module
  */
@@ -16,22 +16,22 @@ import type { IoRegion } from "./request/region.ts";
 import type { IoNotifyFn } from "./request/request.ts";
 import type { Operation } from "./schedule/io.ts";
 
-/** A hint that somebody waits. All I/O here is such, so it changes nothing. */
+/** A hint that a program waits for the answer. It changes nothing here: a program waits for all I/O. */
 export const REQ_SYNC = 1 << 11;
-/** A write is on the medium when it is answered. */
+/** The data of a write is on the medium when the write is answered. */
 export const REQ_FUA = 1 << 17;
 /** The device of a region is flushed before the region's data is written. */
 export const REQ_PREFLUSH = 1 << 18;
 
 const REQ_OP_MASK = 0xff;
 
-/** What is to be done (`struct dm_io_request`). */
+/** A request of {@linkcode dmIo} (`struct dm_io_request`). */
 export interface DmIoRequest<C = unknown> {
   /** An operation, `REQ_OP_READ` to `REQ_OP_WRITE_ZEROES`, with flags: `REQ_PREFLUSH`, `REQ_FUA`, `REQ_SYNC`. */
   readonly opf: number;
   /** The memory of a read or a write; the other operations have none. */
   readonly mem?: IoMemory;
-  /** Gets the error bits once, after `dmIo` has returned. Without it, `dmIo` waits. */
+  /** `fn` is called once with the error bits and `context`, after `dmIo` has returned. Without `notify`, `dmIo` waits. */
   readonly notify?: { readonly fn: IoNotifyFn<C>; readonly context: C };
   /** The client, from {@linkcode dmIoClientCreate}. Default: the one of {@linkcode dmIoGet}. */
   readonly client?: IoClient;
@@ -45,7 +45,16 @@ export interface DmIoRequest<C = unknown> {
  * @param pages Pages of its pool. Default: 1024.
  * @returns The client.
  * @throws {RangeError} When `pages` is no count.
- * @throws {SystemError} When the kernel refuses.
+ * @throws {SystemError} When the system lacks memory or file descriptors. The message says what to do.
+ *
+ * @example
+ * ```ts
+ * import { dmIoClientCreate, dmIoClientDestroy } from "@dmio/dmio";
+ *
+ * const client = dmIoClientCreate(64);
+ * console.log(client.pool.pages); // 64
+ * await dmIoClientDestroy(client);
+ * ```
  */
 export function dmIoClientCreate(pages: number = 1024): IoClient {
   return new IoClient({ pages });
@@ -56,7 +65,16 @@ export function dmIoClientCreate(pages: number = 1024): IoClient {
  *
  * @param client The client.
  * @returns Resolves when all its requests are answered and everything is freed.
- * @throws {TypeError} When it is none.
+ * @throws {TypeError} When `client` is no client.
+ *
+ * @example
+ * ```ts
+ * import { dmIoClientCreate, dmIoClientDestroy } from "@dmio/dmio";
+ *
+ * const client = dmIoClientCreate();
+ * await dmIoClientDestroy(client);
+ * console.log(client.closed); // true
+ * ```
  */
 export function dmIoClientDestroy(client: IoClient): Promise<void> {
   assertClient(client);
@@ -66,9 +84,9 @@ export function dmIoClientDestroy(client: IoClient): Promise<void> {
 /**
  * Carries out one operation on one or more regions (`dm_io`).
  *
- * @param request What is to be done.
+ * @param request The operation, its memory, and who gets the answer.
  * @param numRegions How many of `where`, 1 to 64.
- * @param where The regions. One of 0 sectors is skipped, unless the request flushes.
+ * @param where The regions. A region of 0 sectors is skipped, unless the request flushes.
  * @param syncErrorBits Element 0 is set when the call waits: bit `i` when region `i` failed. May be null.
  * @returns 0 when all regions succeeded, or when the request was accepted; -5 (`-EIO`) when any bit is set, and for a read of more than one
  * region: nothing is read, and `notify.fn` gets `1n`.

@@ -1,27 +1,27 @@
 /**
- * What is open in this isolate and where it was made, so that a test can say what it left open.
+ * The clients and devices that are open in this isolate, and the places in the program that opened them: for leak reports of tests.
  *
  * @module
  */
 
-/** Something that is open. */
+/** A client or a device that is open. */
 interface Live {
-  /** Says what it is, and what of it is in use, given where it was made. */
+  /** Makes the lines of a report: that it is open, and what of it is in use. `where` is the place that opened it. */
   readonly describe: (where: string) => string[];
-  /** Holds the stack of the call that made it, which V8 turns into text only when it is asked for. */
+  /** Holds the stack of the call that opened it. V8 makes text of a stack only when the text is read. */
   readonly made: Error;
 }
 
 const live = new Set<Live>();
 
-/** The library's own files, which no program made anything in. */
+/** The folder of the library's own files. */
 const LIBRARY = new URL("..", import.meta.url).href;
 
 /**
- * Notes that something was opened. What `describe` holds is held until it is closed.
+ * Notes that a client or a device was opened. `describe`, with all that it refers to, is held until the close.
  *
- * @param describe Says what it is, given where it was made.
- * @returns Notes that it was closed.
+ * @param describe Makes the lines of a report; `where` is the place that opened it.
+ * @returns A function that notes the close.
  */
 export function noteOpen(describe: (where: string) => string[]): () => void {
   const one = { describe, made: new Error() };
@@ -29,12 +29,12 @@ export function noteOpen(describe: (where: string) => string[]): () => void {
   return () => void live.delete(one);
 }
 
-/** Says what is open, in the order in which it was opened. */
+/** The lines of a report of all that is open, in the order of the opens. */
 export function whatIsOpen(): string[] {
   return [...live].flatMap(({ describe, made }) => describe(placeOf(made)));
 }
 
-// The place of the call that came from outside of the library: the first one, or what there is.
+// The first place of a stack that is not in the library.
 function placeOf({ stack }: Error): string {
   const places = [...`${stack}`.matchAll(/^ +at (?:.*\()?(\S+?:\d+:\d+)\)?$/gm)].map(([, place]) => place!);
   return places.find((place) => !own(place)) ?? "an unknown place";

@@ -1,5 +1,5 @@
 /**
- * What a client does, as a type that others than the class can have.
+ * The type of a client without its class, so that a mock or a wrapper can have it.
  *
  * @module
  */
@@ -7,14 +7,14 @@
 import type { IoClient } from "./client.ts";
 
 /**
- * All that an {@linkcode IoClient} does, without the class. A program that takes an `IoService` can be given a mock in its tests, or a layer
- * of its own around a client.
+ * The members of {@linkcode IoClient}, without the class. A function that takes an `IoService` also takes a mock in a test, or an object that
+ * wraps a client.
  *
  * @example
  * ```ts
  * import { BlockDevice, type IoResult, type IoService } from "@dmio/dmio";
  *
- * // It takes what it needs of a client, so that a mock is short.
+ * // The function names the members that it needs, so that a mock has no others.
  * async function erase(io: Pick<IoService, "writeZeroes" | "flush">, bdev: BlockDevice): Promise<IoResult> {
  *   (await io.writeZeroes([{ bdev, sector: 0, count: bdev.sectors }])).orThrow();
  *   return await io.flush([bdev]);

@@ -1,5 +1,5 @@
 /**
- * What a device can do beside reading and writing: what its limits say at first, and what it refused since.
+ * Abilities: how a device discards and writes zeroes. They begin as its limits say, and change when the device refuses a way.
  *
  * @module
  */
@@ -20,7 +20,7 @@ export const BY_WRITES = 4;
 /** Not at all. */
 export const NOT = 5;
 
-/** What a device can do. */
+/** The abilities of one device. */
 export class Abilities {
   /** How it discards. */
   discard: typeof BY_COMMAND | typeof BY_IOCTL | typeof BY_HOLE | typeof NOT;
@@ -28,9 +28,9 @@ export class Abilities {
   readonly mostDiscarded: number;
   /** How it makes zeroes. */
   zeroes: typeof BY_ZERO_RANGE | typeof BY_IOCTL | typeof BY_WRITES = BY_ZERO_RANGE;
-  /** Whether it can make zeroes by a hole. */
+  /** Whether it takes `FALLOC_FL_PUNCH_HOLE`, after which the range reads as zeros. */
   holes = true;
-  /** Whether it makes zeroes by itself: the kernel writes them in its place otherwise. */
+  /** Whether the device itself makes zeroes. For a device that does not, the kernel writes them as data. */
   readonly makesZeroes: boolean;
 
   /**
@@ -46,5 +46,5 @@ export class Abilities {
   }
 }
 
-/** A command over a whole disk would hold up the commands behind it. */
+/** The most bytes of one discard: a command over a whole disk would hold up the commands behind it. */
 const MOST_DISCARDED = 2 ** 30;

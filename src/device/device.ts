@@ -83,18 +83,26 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
    * @throws {Deno.errors.NotFound} When there is none, and other errors of `Deno.openSync`.
    * @throws {TypeError} When it is neither a block device nor a regular file, or options do not go together.
    * @throws {RangeError} When `create` is no whole number of sectors.
-   * @throws {SystemError} `EBUSY` (a block device that is held, unless `exclusive` is `false`), `EROFS` (`write`, and it refuses writes),
-   * `EINVAL` (a file system without direct I/O), and other errors of `open(2)`.
+   * @throws {SystemError} `EBUSY` (a block device that is held, unless `exclusive` is `false`), `EROFS` (`write`, and the device refuses
+   * writes), `EINVAL` (a file system without direct I/O), and other errors of `open(2)`.
+   *
+   * @example
+   * ```ts
+   * import { BlockDevice } from "@dmio/dmio";
+   *
+   * await using device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+   * console.log(device.size, device.sectors); // 1048576 2048
+   * ```
    */
   static open(path: string | URL, options: OpenOptions = {}): BlockDevice {
     return new BlockDevice(openDevice(path, options));
   }
 
   /**
-   * Lists the block devices of the system: disks and all else that is no partition, each with its partitions. The list comes from sysfs;
-   * no device is opened. Deno wants `--allow-all` for it, and the program needs neither root nor `--allow-ffi`.
+   * Lists the block devices of the system: disks and all other devices that are no partition, each with its partitions. The list comes from
+   * sysfs; no device is opened. Deno wants `--allow-all` for sysfs. The program needs neither root nor liburing.
    *
-   * Left out are devices of no size (loop devices without a file, drives without a medium) and those that the kernel hides.
+   * Devices of no size (loop devices without a file, drives without a medium) and devices that the kernel hides are left out.
    *
    * @returns The devices, in natural order of their names.
    * @throws {Deno.errors.NotCapable} Without `--allow-all`.
@@ -113,14 +121,14 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
   }
 
   /**
-   * Reads again what may change while the device is open: `sectors`, `tailBytes`, `size`, `readOnly`, `logicalBlockSize`,
-   * `physicalBlockSize`, `memoryAlignment`. A device or file that grew can be used up to its new end then.
+   * Reads the facts again that may change while the device is open: `sectors`, `tailBytes`, `size`, `readOnly`, `logicalBlockSize`,
+   * `physicalBlockSize`, `memoryAlignment`. After it, a device or file that grew can be used up to its new end.
    *
-   * A region past the end of a device that shrank is that region's bit before this call (a file grows again when it is written there), and
-   * a `RangeError` after it. Requests that are under way keep what they were checked against. A device that was removed has 0 sectors.
+   * A request for a region past the end of a device that shrank sets the region's bit before this call, and throws a `RangeError` after it.
+   * (A file grows again when it is written there.) Requests under way are not checked again. A device that was removed has 0 sectors.
    *
-   * @throws {TypeError} When the device is closed, and when its logical block size changed while requests that name it are under way; it
-   * keeps all its facts then.
+   * @throws {TypeError} When the device is closed, and when its logical block size changed while requests that name it are under way. The
+   * device keeps all its facts then.
    * @throws {SystemError} When the kernel does not answer (`statx`, `ioctl`).
    * @example
    * ```ts
@@ -146,17 +154,17 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
   }
 
   /**
-   * Has the kernel read the disk's partition table again (`BLKRRPART`), after it was written: await the writes first. Takes root
-   * (`CAP_SYS_ADMIN`), and `--allow-all`. The disk may be open exclusively, which keeps others from taking it meanwhile.
+   * Has the kernel read the disk's partition table again (`BLKRRPART`) after a program wrote it: await the writes first. It needs root
+   * (`CAP_SYS_ADMIN`) and `--allow-all`. The disk may be open exclusively, which keeps other programs from taking it meanwhile.
    *
-   * It resolves when the node of each partition is in `/dev` and leads to the partition. Links that udev makes (`/dev/disk/by-partuuid`)
-   * and the nodes' owners may come later still. A partition that a program has open without holding it, as udev does for a moment, is
-   * waited for: up to a second.
+   * The promise resolves when the node of each partition is in `/dev` and leads to the partition. Links that udev makes
+   * (`/dev/disk/by-partuuid`) and the nodes' owners may come later. The kernel refuses while a program has a partition open, as udev does for
+   * a moment: then the call tries again for up to a second.
    *
    * @returns The partitions, as in {@linkcode BlockDevice.list}, in the order of their numbers.
    * @throws {TypeError} When the device is closed, is a file or is itself a partition.
-   * @throws {SystemError} Rejects with `EBUSY` while a partition is in use, and names the holder; `EINVAL` when the driver reads no partition
-   * table, as of a loop device without `--partscan`; `EACCES` without the capability; the disk's own errors.
+   * @throws {SystemError} `EBUSY` while a partition is in use, with the name of the holder; `EINVAL` when the driver reads no partition table,
+   * as of a loop device without `--partscan`; `EACCES` without the capability; the disk's own errors.
    * @throws {Deno.errors.NotCapable} Without `--allow-all`.
    * @throws {Deno.errors.NotFound} When a node does not appear within 5 seconds, as in a container with a `/dev` of its own. The kernel has
    * read the table then.
@@ -208,7 +216,15 @@ export class BlockDevice extends DeviceFacts implements Disposable, AsyncDisposa
    * written through the page cache is synced first (`fdatasync(2)`), as only a sync reports writes that failed there.
    *
    * @returns Resolves when the file descriptor is closed. Each call gives the same promise.
-   * @throws {SystemError} Rejects with the error of `fdatasync`: not all written data is on the medium. The file descriptor is closed.
+   * @throws {SystemError} The error of `fdatasync`: not all written data is on the medium. The file descriptor is closed all the same.
+   *
+   * @example
+   * ```ts
+   * import { BlockDevice } from "@dmio/dmio";
+   *
+   * const device = BlockDevice.open("/tmp/disk.img", { write: true, create: 1 << 20 });
+   * await device.close();
+   * ```
    */
   close(): Promise<void> {
     if (!this.#closed) {
@@ -279,10 +295,10 @@ export function isGone(device: BlockDevice): boolean {
 }
 
 /**
- * Makes a device of a kind that is not the system's.
+ * Makes a device that is not the system's, such as one in RAM.
  *
  * @param facts The facts about it.
- * @param kind What answers for it.
+ * @param kind Its kind.
  * @returns The open device.
  */
 export function deviceOfKind(facts: DeviceFacts, kind: DeviceKind): BlockDevice {
@@ -292,7 +308,7 @@ export function deviceOfKind(facts: DeviceFacts, kind: DeviceKind): BlockDevice 
 
 type Opened = OpenDevice & { [KIND]?: DeviceKind };
 
-// A file descriptor of the system, which any client's own engine can carry.
+// The kind of a device of the system, whose I/O goes through the client's own engine.
 function ofSystem(open: OpenDevice): DeviceKind {
   const { syncFd: sync = syncFd, closeFd: close = closeFd } = open;
   return {
@@ -306,9 +322,9 @@ function ofSystem(open: OpenDevice): DeviceKind {
 }
 
 export {
-  /** What a device can do; read when it is first asked for, and again after a refresh. */
+  /** The abilities of a device. They are read at the first call, and at the first call after a refresh. */
   abilitiesOf,
-  /** Keeps a device's file descriptor open until as many `releaseDevice`. */
+  /** Keeps a device's file descriptor open until `releaseDevice` was called as often. */
   holdDevice,
   /** The kind of a device. */
   kindOf,

@@ -63,8 +63,8 @@ export class DeviceFacts {
    */
   readonly mayBlock: boolean;
   /**
-   * Whether its file system may take `RWF_DSYNC` and not sync (FUSE with direct I/O, most network file systems), so that a durable write is
-   * followed by a flush. Default: `false`.
+   * Whether its file system may ignore `RWF_DSYNC` (FUSE with direct I/O, most network file systems), so that the library flushes after a
+   * durable write. Default: `false`.
    */
   readonly ignoresDsync?: boolean;
 
@@ -123,7 +123,7 @@ export function updateFacts(device: DeviceFacts, facts: ChangingFacts): void {
   target.readOnly = facts.readOnly;
 }
 
-// Those whose write paths sync after each write with RWF_DSYNC, direct or not (generic_write_sync), and memory, which keeps nothing.
+// File systems that sync after each write with RWF_DSYNC, direct or not (generic_write_sync), and tmpfs, which has no medium.
 const KEEPS_DSYNC = new Set([BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC]);
 
 const EMPTY_PATH = new Uint8Array(1);

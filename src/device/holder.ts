@@ -17,16 +17,16 @@ import {
   pathOf,
 } from "./sysfs.ts";
 
-/** What is said where the program may not look. */
+/** The clause of the message when the program may not look for the holder. */
 const ANYTHING =
   "it is mounted, held by device-mapper or md, used as swap, or open exclusively in another program " +
   "(with --allow-all, this error names which)";
 
-/** What is said when the device has no holder that the kernel names. */
+/** The clause of the message when the kernel names no holder. */
 const NOTHING_ELSE =
   "it is open exclusively in another program, or already in this one, or mounted in another mount namespace";
 
-/** Devices on top of each other, in one message. */
+/** The most devices on top of each other that one message names. */
 const MOST_LEVELS = 8;
 
 /**

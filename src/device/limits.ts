@@ -10,11 +10,11 @@ import { diskOf, folderOf, mayLook, numberAttribute } from "./sysfs.ts";
 /** The limits of a device. Each is in bytes; 0 when the device cannot do the operation; `null` when sysfs does not say. */
 export interface DeviceLimits {
   /**
-   * The most that one discard takes (`queue/discard_max_bytes`). It is a multiple of `queue/discard_granularity`, the device's unit
-   * of discards, so that a split at this limit cuts no unit in two.
+   * The most bytes of one discard (`queue/discard_max_bytes`). It is a multiple of `queue/discard_granularity`, the device's unit of
+   * discards, so that a split at this limit cuts no unit in two.
    */
   readonly discardMaxBytes: number | null;
-  /** The most that one write of zeroes takes (`queue/write_zeroes_max_bytes`). */
+  /** The most bytes of one write of zeroes (`queue/write_zeroes_max_bytes`). */
   readonly writeZeroesMaxBytes: number | null;
 }
 

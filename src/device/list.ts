@@ -36,7 +36,7 @@ export interface BlockDeviceInfo {
   readonly path: string;
   /** Its number, `"MAJOR:MINOR"`, which no other device has at the same time. */
   readonly number: string;
-  /** What it is: `"ram"` is zram or brd, `"dm"` a device of device-mapper, `"rom"` a CD or DVD drive, `"disk"` all that is no other. */
+  /** Its type: `"ram"` is zram or brd, `"dm"` a device of device-mapper, `"rom"` a CD or DVD drive, `"disk"` any other that is no partition. */
   readonly type: "disk" | "partition" | "loop" | "dm" | "md" | "ram" | "rom";
   /** The vendor that the device reports; a SATA disk reports `"ATA"`. `null` when it reports none. A partition's is its disk's. */
   readonly vendor: string | null;
@@ -48,7 +48,7 @@ export interface BlockDeviceInfo {
   readonly sectors: number;
   /** Size in bytes; exact below 2^53. */
   readonly size: number;
-  /** The first sector, on the disk, of a partition; 0 for all else. */
+  /** The sector of the disk, of 512 bytes, where a partition begins; 0 for a device that is no partition. */
   readonly start: number;
   /** The unit of direct I/O in bytes. */
   readonly logicalBlockSize: number;
@@ -60,38 +60,39 @@ export interface BlockDeviceInfo {
   readonly rotational: boolean;
   /** Whether it refuses writes. */
   readonly readOnly: boolean;
-  /** What it can do beside reading and writing. */
+  /** The operations that it can do besides reading and writing. */
   readonly can: {
     /** Whether it discards (`queue/discard_max_bytes` is not 0). */
     readonly discard: boolean;
-    /** Whether it writes zeroes without their being sent (`queue/write_zeroes_max_bytes` is not 0). */
+    /** Whether it makes zeroes without data from memory (`queue/write_zeroes_max_bytes` is not 0). */
     readonly writeZeroes: boolean;
-    /** Whether it takes single writes past its volatile cache (`queue/fua`). */
+    /** Whether it writes through its volatile cache when a write says so (`queue/fua`). */
     readonly fua: boolean;
   };
-  /** Where it is mounted in this mount namespace, by itself: not its partitions, and not what holds it. */
+  /** The points where it is mounted in this mount namespace. Mounts of its partitions and of its holders are not among them. */
   readonly mounts: readonly string[];
-  /** Whether it is used as swap, by itself. */
+  /** Whether it is used as swap. Swap on its partitions does not count. */
   readonly swap: boolean;
-  /** The paths of the devices on top of it, such as those of device-mapper and md. A loop device over its node is not among them. */
+  /** The paths of the devices on top of it, such as those of device-mapper and md. A loop device whose file is its node is not among them. */
   readonly holders: readonly string[];
   /** The backing file of a loop device, as the kernel names it; `null` for all else. */
   readonly backingFile: string | null;
   /** The partitions of a disk, in the order of their numbers. */
   readonly partitions: readonly BlockDeviceInfo[];
   /**
-   * Whether the running system stands on it: a file system at `/`, `/usr`, `/var`, `/efi`, `/nix`, in `/boot` or `/etc`, the medium of a
-   * live system, or swap in use, directly or through partitions, device-mapper, md, members of a btrfs, loop devices, swap files and
-   * overlays. File systems that do not name their devices (ZFS, and a container's root whose layers are out of sight) are not traced.
+   * Whether the running system stands on it. The system stands on the file systems at `/`, `/usr`, `/var`, `/efi` and `/nix`, on those in
+   * `/boot` and `/etc`, on the medium of a live system, and on swap in use. These are traced through partitions, device-mapper, md, members of
+   * a btrfs, loop devices, swap files and overlays. File systems that do not name their devices (ZFS, and a container's root whose layers are
+   * in another mount namespace) are not traced.
    */
   readonly system: boolean;
 }
 
 /**
- * Lists the block devices. Those of no size are left out: loop devices without a file, drives without a medium, and others that are not
- * set up. So are those that the kernel hides, such as the single paths of an NVMe namespace.
+ * Lists the block devices. Devices of no size are left out: loop devices without a file, drives without a medium, and others that are not
+ * set up. Devices that the kernel hides are left out, too, such as the single paths of an NVMe namespace.
  *
- * @returns The disks, and all else that is no partition, in natural order of their names.
+ * @returns All devices that are no partition, in natural order of their names.
  * @throws {Deno.errors.NotCapable} Without `--allow-all`.
  * @throws {Deno.errors.NotFound} Without sysfs.
  */
@@ -120,10 +121,10 @@ export function listPartitions(number: DeviceNumber): readonly BlockDeviceInfo[]
 }
 
 /**
- * Looks at `/sys`, `/proc` and `/dev`.
+ * Reads files of `/sys`, `/proc` and `/dev`.
  *
- * @param what The call that looks, for the error.
- * @param look Looks.
+ * @param what The public call that reads them, for the error.
+ * @param look Reads them.
  * @returns What `look` returned.
  * @throws {Deno.errors.NotCapable} Without `--allow-all`; there is no prompt for it.
  */
@@ -138,7 +139,7 @@ export function looking<T>(what: string, look: () => T): T {
   );
 }
 
-// Null for a device that is left out, and for one that is removed meanwhile.
+// Null for a device that is left out, and for a device that was removed after the folders were listed.
 function infoOf(folder: string, usage: Usage, system: ReadonlySet<DeviceNumber>): BlockDeviceInfo | null {
   const number = numberOfFolder(folder);
   const sectors = numberAttribute(folder, "size") ?? 0;
@@ -186,9 +187,9 @@ function typeOf(folder: string, disk: string): BlockDeviceInfo["type"] {
 function identityOf(disk: string): Pick<BlockDeviceInfo, "vendor" | "model" | "serial"> {
   const vendor = attribute(disk, "device/vendor");
   return {
-    // A device of virtio has a number there.
+    // A virtio device has a number as its vendor: "0x1af4".
     vendor: vendor === null || vendor === "" || vendor.startsWith("0x") ? null : vendor,
-    // MMC cards have a name.
+    // MMC cards have a name in place of a model.
     model: attribute(disk, "device/model") || attribute(disk, "device/name") || null,
     serial: serialOf(disk),
   };
@@ -207,7 +208,7 @@ export function compareNames(a: string, b: string): number {
   for (let i = 0; i < Math.max(partsA.length, partsB.length); i++) {
     const [one = "", other = ""] = [partsA[i], partsB[i]];
     if (one === other) continue;
-    // What counts higher is longer.
+    // A longer run of digits or letters is a higher number.
     return (i > 0 && one.length - other.length) || (one < other ? -1 : 1);
   }
   return 0;
@@ -216,7 +217,7 @@ export function compareNames(a: string, b: string): number {
 /** Drivers that count their disks in letters. */
 const LETTERED = /^(sd|hd|vd|xvd|dasd)([a-z]+)/;
 
-// The driver, then what counts: letters, digits, and what is between digits. The kernel pads no number with zeros.
+// Splits a name into the driver, the letters that count disks, the numbers and the text between them. The kernel pads no number with zeros.
 function partsOf(name: string): string[] {
   const [lettered = "", driver = "", letters = ""] = LETTERED.exec(name) ?? [];
   const rest = name.slice(lettered.length).match(/\d+|\D+/g) ?? [];

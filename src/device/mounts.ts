@@ -1,5 +1,5 @@
 /**
- * What is mounted, and what is used as swap: `/proc/self/mountinfo` and `/proc/swaps` (proc(5)). Deno opens both with `--allow-all` only.
+ * Mounts and swap areas: `/proc/self/mountinfo` and `/proc/swaps` (proc(5)). Deno opens both with `--allow-all` only.
  *
  * @module
  */
@@ -22,13 +22,13 @@ export interface MountLine {
   readonly point: string;
   /** The type of the file system. */
   readonly type: string;
-  /** What was mounted: the path of a device, for most types that have one. */
+  /** The source of the mount: the path of a device, for most types that have one. */
   readonly source: string;
   /** The options of the file system, separated by commas. */
   readonly options: string;
 }
 
-/** A mount, and where it lies. */
+/** A mount with its devices. */
 export interface Mount extends MountLine {
   /** The block devices of its file system: one, or all members of a btrfs, or none where it has no device, such as a tmpfs. */
   readonly devices: readonly DeviceNumber[];
@@ -42,22 +42,22 @@ export interface SwapLine {
   readonly isFile: boolean;
 }
 
-/** A swap area in use, and where it lies. */
+/** A swap area in use with its device. */
 export interface Swap extends SwapLine {
   /** Its block device; `null` for a file, and for a device whose node is gone. */
   readonly device: DeviceNumber | null;
 }
 
-/** What is mounted and used as swap at one time. */
+/** The mounts and the swap areas at one time. */
 export interface Usage {
-  /** The mounts, in the order of the kernel: a later one hides an earlier one at the same point. */
+  /** The mounts, in the order of the kernel: a later mount hides an earlier one at the same point. */
   readonly mounts: readonly Mount[];
   /** The swap areas. */
   readonly swaps: readonly Swap[];
 }
 
 /**
- * Reads what is mounted in this mount namespace, and what is used as swap.
+ * Reads the mounts of this mount namespace, and the swap areas in use.
  *
  * @throws {Deno.errors.NotCapable} Without `--allow-all`.
  */
@@ -75,7 +75,7 @@ export function readUsage(): Usage {
  * The mount points of a block device.
  *
  * @param number The device's number.
- * @param usage What is mounted.
+ * @param usage The mounts.
  * @returns Each once, in the order of the kernel.
  */
 export function pointsOf(number: DeviceNumber, { mounts }: Usage): string[] {
@@ -87,7 +87,7 @@ export function pointsOf(number: DeviceNumber, { mounts }: Usage): string[] {
  * Whether a block device is used as swap.
  *
  * @param number The device's number.
- * @param usage What is used as swap.
+ * @param usage The swap areas.
  */
 export function isSwap(number: DeviceNumber, { swaps }: Usage): boolean {
   return swaps.some(({ device }) => device === number);

@@ -12,7 +12,7 @@ import { holdersOf } from "./holder.ts";
 import { type BlockDeviceInfo, listPartitions, looking } from "./list.ts";
 import { type DeviceNumber, diskOf, folderOf, numberOfNode, pathOf } from "./sysfs.ts";
 
-/** Milliseconds for which a partition may be open in a program that only looks at it, as udev does when it appears. */
+/** Milliseconds for which another program may have a partition open, as udev has when the partition appears. */
 const BUSY_MILLISECONDS = 1000;
 
 /** Milliseconds in which the node of a partition must appear. The kernel makes it at once in a devtmpfs, udev later elsewhere. */
@@ -60,8 +60,8 @@ function assertDisk(number: DeviceNumber, path: string): void {
   throw new TypeError(`${path} is a partition; the partition table is on its disk, ${pathOf(disk)}`);
 }
 
-// The error number, or 0. The call off this thread cannot tell it, and a second call here can: the kernel refuses before it reads the
-// disk, or the disk has answered the first call with an error.
+// The error number, or 0. `errno` of the first call is on another thread, where it cannot be read, so the call is made again on this
+// thread. The second call is quick as a rule: the kernel refuses before it reads the disk, or the disk has just failed.
 async function reread(fd: number): Promise<number> {
   if (await libc().ioctlAsync(fd, BigInt(BLKRRPART), null) === 0) return 0;
   return libc().ioctl(fd, BigInt(BLKRRPART), null) === 0 ? 0 : errno();
@@ -106,7 +106,7 @@ async function nodesOf(number: DeviceNumber, path: string): Promise<readonly Blo
   );
 }
 
-// Waits by its own pauses, not by the clock, so that a busy event loop takes nothing of the time.
+// Counts its own pauses, not the clock's time, so that a busy event loop does not use the time up.
 async function untilTrue(milliseconds: number, holds: () => boolean | Promise<boolean>): Promise<boolean> {
   for (let waited = 0, pause = FIRST_PAUSE; !await holds(); pause = Math.min(2 * pause, LONGEST_PAUSE)) {
     if (waited >= milliseconds) return false;

@@ -6,12 +6,12 @@
 
 import { attribute, unlessMissing } from "./sysfs.ts";
 
-/** Bytes before the number in a SCSI device's page of vital product data: the length is in the last two. */
+/** Bytes before the number in a SCSI device's page of vital product data. The last two of them are the number's length. */
 const VPD_HEADER = 4;
 
 /**
- * The serial number of a disk: virtio and NVMe have an attribute, as have MMC cards; SCSI and SATA disks have a page of vital product
- * data; a USB stick often has that of its USB device alone.
+ * The serial number of a disk. virtio, NVMe and MMC have an attribute; SCSI and SATA disks have a page of vital product data; for a USB
+ * stick, often the USB device alone has a number.
  *
  * @param disk The folder of a disk, without a link in its path.
  * @returns The number; `null` when the disk reports none.

@@ -26,7 +26,7 @@ export function numberOfNode(path: string): DeviceNumber | null {
  *
  * @param dev A `dev_t`, such as `rdev` of `Deno.FileInfo`. Linux uses its lowest 32 bits: 12 of them are the major number.
  */
-export function numberOf(dev: number): DeviceNumber {
+function numberOf(dev: number): DeviceNumber {
   const major = Math.floor(dev / 2 ** 8) % 2 ** 12;
   const minor = dev % 2 ** 8 + Math.floor(dev / 2 ** 20) * 2 ** 8;
   return `${major}:${minor}`;
@@ -105,7 +105,7 @@ export function nameOf(folder: string): string {
 }
 
 /**
- * The path of a device's node that a person knows it by.
+ * The path of a device's node, by the name that people use.
  *
  * @param folder A device's folder.
  * @returns `/dev/mapper/NAME` and `/dev/md/NAME` where these are nodes of the device; else `/dev` and the kernel's name, whether or not
@@ -153,12 +153,12 @@ export function entries(folder: string): string[] {
 }
 
 /**
- * Reads what may be missing: an attribute that this kernel or driver lacks, a device that is removed meanwhile, a file that is closed
- * to this user.
+ * Reads a file or link that may be missing: an attribute that this kernel or driver lacks, a device that was removed, a file that this user
+ * may not read.
  *
  * @param read Reads it.
- * @returns What `read` returned; `null` when it is missing.
- * @throws {Deno.errors.NotCapable} Without the permission, which is the caller's to have.
+ * @returns What `read` returned; `null` when it threw, other than for a missing permission of Deno.
+ * @throws {Deno.errors.NotCapable} Without the permission.
  */
 export function unlessMissing<T>(read: () => T): T | null {
   try {
@@ -170,8 +170,8 @@ export function unlessMissing<T>(read: () => T): T | null {
 }
 
 /**
- * Whether a look at `/sys` and `/proc` could succeed, without a prompt to the user. Deno wants `--allow-all` for them, which cannot be
- * queried: without it, the look itself throws {@linkcode Deno.errors.NotCapable}.
+ * Whether the program may try to read `/sys` and `/proc` without a prompt to its user. Deno wants `--allow-all` for them, which cannot be
+ * queried: without it, the read itself throws {@linkcode Deno.errors.NotCapable}.
  */
 export function mayLook(): boolean {
   return Deno.permissions.querySync({ name: "read", path: "/sys" }).state === "granted";

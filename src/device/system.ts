@@ -7,7 +7,7 @@
 import { type Mount, mountAbove, type Usage } from "./mounts.ts";
 import { attribute, type DeviceNumber, diskOf, folderOf, linkedTo, numberOfFolder } from "./sysfs.ts";
 
-/** Mount points of the system, each by itself. The last ones are the medium of a live system. */
+/** Mount points of the system. Mount points below them do not count. The last ones are the medium of a live system. */
 const POINTS = new Set([
   "/",
   "/usr",
@@ -21,18 +21,18 @@ const POINTS = new Set([
   "/run/archiso/bootmnt",
 ]);
 
-/** Folders of the system, with all mount points in them. In a container, files in `/etc` are mounted from the system's disk. */
+/** Folders of the system: all mount points in them count. In a container, files in `/etc` are mounted from the system's disk. */
 const FOLDERS = ["/boot", "/etc"];
 
 /** The folders that an overlay lies on, in its options. */
 const LAYERS = /(?:^|,)(?:lowerdir\+?|datadir\+?|upperdir)=((?:\\.|[^,\\])*)/g;
 
 /**
- * Finds the block devices that the running system stands on: those of the file systems at its mount points and of the swap areas in
- * use, and all devices below those: the disk of a partition, the slaves of device-mapper and md, the device of a loop device's or swap's
- * file, the devices of an overlay's layers.
+ * Finds the block devices that the running system stands on. These are the devices of the file systems at its mount points, the devices of
+ * the swap areas in use, and all devices below them: the disk of a partition, the slaves of device-mapper and md, the device that holds a
+ * loop device's file or a swap file, the devices of an overlay's layers.
  *
- * @param usage What is mounted and used as swap.
+ * @param usage The mounts and the swap areas.
  * @returns The numbers of these devices.
  */
 export function systemDevices({ mounts, swaps }: Usage): ReadonlySet<DeviceNumber> {

@@ -1,6 +1,6 @@
 /**
- * Deadlines: a request that is not done by then fails. The ring is reaped first, so that a late event loop fails nothing that the device
- * has done.
+ * Deadlines: a request that is not done at its deadline fails. Completions are reaped first, so that a late event loop fails nothing that
+ * the device has done.
  *
  * @module
  */

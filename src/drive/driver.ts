@@ -92,7 +92,7 @@ export class Driver {
     this.#spins = poll;
   }
 
-  /** How many looks at the ring found no CQE. */
+  /** How many polls found no CQE. */
   get polls(): number {
     return this.#polling.polls;
   }
@@ -223,7 +223,7 @@ export class Driver {
     const spins = this.#spins && this.#spinOrSleep.pick();
     this.#begin(request);
     for (;;) {
-      // A caller's closeFd, run by a settle, may have broken the ring: its memory is unmapped then.
+      // A caller's closeFd, which a settle calls, may have broken the client: the memory of its engines is unmapped then.
       if (this.#ending.fault !== null) throw this.#ending.fault;
       this.#scheduler.flush();
       const reaped = this.#scheduler.reap();

@@ -1,5 +1,5 @@
 /**
- * The two ends of a client: closed once every request is answered, or broken by a fault of the ring or of the library.
+ * The two ends of a client: it is closed once every request is answered, or broken by a fault of an engine or of the library.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import type { Scheduler } from "../schedule/scheduler.ts";
 import { type Answers, call, guarded } from "./answers.ts";
 import { letGo } from "./settler.ts";
 
-/** Requests that a broken ring left with the kernel. Their memory is held for good: no CQE will say that the kernel is done with it. */
+/** Requests of broken clients that the kernel still has. Their memory is held for good: no CQE will say that the kernel is done with it. */
 const ORPHANS = new Set<Request>();
 
 /** Closes or breaks the parts of a client. */
@@ -62,7 +62,7 @@ export class Ending {
       this.#intake.outstanding.size === 0 && this.#answers.due === 0;
   }
 
-  /** Frees everything before it returns, but for a thread that still waits for the ring. Nothing may be in flight. */
+  /** Frees everything before it returns, but for a thread that still waits for an engine. Nothing may be in flight. */
   free(): void {
     this.#freed = true;
     this.#noteClosed();
@@ -85,7 +85,7 @@ export class Ending {
   }
 
   /**
-   * Breaks the client after a fault of the library, or a ring that the kernel refuses. Every outstanding request is answered with the
+   * Breaks the client after a fault of the library, or when the kernel refuses a ring's system call. Every outstanding request is answered with the
    * fault. The pool's memory stays mapped, as the kernel may still use it.
    */
   breakDown(cause: unknown): void {

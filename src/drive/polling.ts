@@ -1,5 +1,5 @@
 /**
- * How to wait for a completion: poll the ring, nap on this thread (a bounded blocking wait), or sleep and let the event loop run.
+ * How to wait for a completion: poll the engines, nap on this thread (a bounded blocking wait), or sleep and let the event loop run.
  *
  * @module
  */
@@ -45,7 +45,7 @@ export class Polling {
     return this.#step = this.#spins ? SPIN : NAP;
   }
 
-  /** The ring held no CQE. @param elapsed Milliseconds since the wait began. */
+  /** There was no CQE. @param elapsed Milliseconds since the wait began. */
   next(elapsed: number): Step {
     if (this.#step === SPIN) {
       this.polls++;

@@ -15,11 +15,11 @@ const FIRST_LOOK_MS = 1;
 /** The longest pause between two looks, in milliseconds. */
 const LONGEST_PAUSE_MS = 50;
 
-/** What an engine waits for. */
+/** The events that an asynchronous wait of an engine waits for. */
 export interface Awaited {
   /** Whether there is something to reap, or to submit. */
   ready(): boolean;
-  /** Says whether the eventfd is to be signalled when there is. */
+  /** Switches the signal of the eventfd at such an event on or off. */
   signal(on: boolean): void;
 }
 
@@ -36,8 +36,8 @@ export class AsyncWait {
   #listening = false;
 
   /**
-   * @param event What is signalled.
-   * @param awaited What to wait for.
+   * @param event The eventfd that is signalled.
+   * @param awaited The events to wait for.
    */
   constructor(event: EventFd, awaited: Awaited) {
     this.#event = event;

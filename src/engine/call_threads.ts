@@ -13,21 +13,21 @@ import { FUTEX_WAKE_PRIVATE, SYS_futex } from "../../ffi/uapi.ts";
 import { DeviceCalls } from "./device_calls.ts";
 import { Lanes } from "./lanes.ts";
 
-/** The most threads. */
+/** The most threads for all engines of this JavaScript thread. */
 export const MOST_THREADS = 24;
 /** The most threads of one device. */
 export const MOST_OF_A_DEVICE = 8;
 
-/** How many devices may have calls out at once; more wait. */
+/** How many devices may have calls in lanes at once. Further devices wait. */
 const LANES = 64;
-// One more thread, and one more lane, are for calls that this thread makes itself.
+// One more `struct thread`, and one more lane, are for calls that this thread makes itself.
 const OWN_THREAD = MOST_THREADS;
 const OWN_LANE = LANES;
 const LANES_AT = (MOST_THREADS + 1) * thread.size;
 const BYTES = LANES_AT + (LANES + 1) * laneLayout.size;
 /** Seconds after which a thread without work ends. */
 const IDLE_SECONDS = 1;
-/** Times to yield to threads that need a few instructions more until they are idle. */
+/** The most yields for threads that need a few more instructions until they are idle. */
 const MOST_YIELDS = 1000;
 
 const CODE = { parameters: ["pointer" /* struct thread * */], result: "void" } as const;
@@ -37,19 +37,19 @@ const NONE = -1;
 
 /** The thread was sent to the lane. */
 const STARTED = 0;
-/** The system allows the process no more threads. */
+/** The system refused another thread. */
 const REFUSED = 1;
-/** The thread went back to its last lane, or ended, after it was found idle. */
+/** The thread was found idle, and then went back to its last lane or ended. */
 const LOST = 2;
 
 /**
- * Up to 24 threads. A device has 8 of them at most, and takes another one only while it has fewer than are free: the calls of the first
- * two hung devices hold 8 each, those of each later one at most half of the rest. Calls that find no thread wait in their order.
+ * Up to 24 threads. A device has at most 8 of them, and gets another one only while it has fewer than are free. So the calls of two hung
+ * devices hold 8 threads each, and the calls of each later device at most half of the rest. Calls that find no thread wait in their order.
  */
 export class CallThreads {
   static #shared: CallThreads | undefined;
 
-  /** Those of this JavaScript thread. Their memory is never unmapped, as threads may use it until the process ends. */
+  /** The threads of this JavaScript thread. Their memory is never unmapped, as they may use it until the process ends. */
   static get shared(): CallThreads {
     return CallThreads.#shared ??= new CallThreads();
   }
@@ -60,10 +60,10 @@ export class CallThreads {
   readonly #words = new Uint32Array(this.#memory.buffer);
   readonly #lanes = new Lanes(this.#words, LANES_AT);
   readonly #devices = new Map<number, DeviceCalls>();
-  // Devices whose calls wait and that have no thread.
+  // Devices with calls that wait, and without a thread.
   readonly #starved = new Set<DeviceCalls>();
   readonly #owners: (DeviceCalls | null)[] = Array(LANES).fill(null);
-  // The lane that each thread had last. A thread that found its lane empty may still go back to it.
+  // The last lane of each thread. A thread that found its lane empty may still go back to it.
   readonly #last: number[] = Array(MOST_THREADS).fill(NONE);
   readonly #onLane = new Uint8Array(LANES);
 
@@ -96,7 +96,7 @@ export class CallThreads {
       `${this.#starved.size === 1 ? "a device" : `${this.#starved.size} devices`} without a thread, wait`;
   }
 
-  /** Gives calls of a device that wait to threads, as far as there are any. */
+  /** Gives the waiting calls of a device to threads, as far as its share goes. */
   feed(device: DeviceCalls): void {
     if (device.waiting === 0) return;
     if (this.#threadsOf(device) === 0) {
@@ -110,14 +110,14 @@ export class CallThreads {
     this.#attach(device);
   }
 
-  /** The result of a call of a device was taken. */
+  /** Notes that the result of a device's call was taken. */
   ended(device: DeviceCalls): void {
     device.out--;
     if (this.#starved.size > 0) this.serve();
     this.feed(device);
   }
 
-  /** Gives threads that have come free to devices that have none. @returns Whether a device is left without. */
+  /** Gives free threads to devices that have none. @returns Whether a device with calls has no thread. */
   serve(): boolean {
     for (const device of this.#starved) {
       if (device.waiting > 0 && !this.#begin(device)) return true;
@@ -140,10 +140,10 @@ export class CallThreads {
   }
 
   /**
-   * Takes back calls that no thread has begun.
+   * Takes calls back that no thread has begun.
    *
-   * @param isMeant Whether the call at an address is one of them.
-   * @returns Their addresses.
+   * @param isMeant Whether to take back the call at an address.
+   * @returns The addresses of the calls that were taken back.
    */
   takeBack(isMeant: (address: number) => boolean): number[] {
     const taken: number[] = [];
@@ -168,7 +168,7 @@ export class CallThreads {
     return this.#onLane[lane]!;
   }
 
-  // Gives a device that has no thread a lane, its first calls and a thread. Returns whether there was one.
+  // Gives a device without a thread a lane, its first calls and a thread. Returns whether there was a thread.
   #begin(device: DeviceCalls): boolean {
     for (let yields = 0; yields < MOST_YIELDS; yields++) {
       const free = this.#count();
@@ -226,7 +226,7 @@ export class CallThreads {
     }
   }
 
-  // Gives the device's lane a thread for each call that none has taken, within its share. Returns whether it has one.
+  // Gives the device's lane a thread for each call that no thread has taken, within its share. Returns whether the lane has a thread.
   #attach(device: DeviceCalls): boolean {
     const { lane } = device;
     for (let calls = this.#lanes.untaken(lane); calls > 0;) {
@@ -240,7 +240,7 @@ export class CallThreads {
           calls--;
           break;
         case REFUSED:
-          // Where the system allows the process no thread, the calls are made here.
+          // When the system refuses even the first thread, this thread makes the calls.
           if (threads === 0) this.#runLane(lane);
           return true;
       }
@@ -253,7 +253,7 @@ export class CallThreads {
     return false;
   }
 
-  // A thread without a lane; one that had this lane last comes first, as it may be going back to it.
+  // A thread without a lane, preferably the one that had this lane last, as it may be going back to it.
   #unused(lane: number): number {
     let found = NONE;
     for (let i = 0; i < MOST_THREADS; i++) {

@@ -13,27 +13,27 @@ import { IoUring } from "./io_uring.ts";
 import { ThreadsEngine } from "./threads.ts";
 
 /**
- * What carries a client's I/O. `"io_uring"`: a ring, or an error. `"threads"`: system calls on threads. `"auto"`: a ring where there is
- * liburing and the kernel allows one, else threads.
+ * What carries a client's I/O. `"io_uring"`: a ring, or an error. `"threads"`: system calls. `"auto"`: a ring where liburing is installed and
+ * the kernel allows one, else system calls.
  */
 export type EngineChoice = "auto" | "io_uring" | "threads";
 
-/** Errors by which a kernel, a container or a limit says that there is no ring to be had here. */
+/** Errors by which a kernel, a container or a limit refuses a ring. */
 const REFUSALS = new Set([EPERM, EACCES, ENOSYS, ENOMEM]);
 
 let usual: EngineChoice = "auto";
 
-/** Sets the choice of clients that make none. For tests. */
+/** Sets the engine of clients without the option. For tests. */
 export function chooseByDefault(choice: EngineChoice): void {
   usual = choice;
 }
 
 /**
- * Checks a choice.
+ * Checks the option `engine`.
  *
- * @param choice What a caller gave; `undefined` for none.
+ * @param choice What a caller gave; `undefined` for nothing.
  * @returns The choice.
- * @throws {TypeError} When it is none.
+ * @throws {TypeError} When it is none of the three values.
  */
 export function checkEngine(choice: unknown): EngineChoice {
   if (choice === undefined) return usual;
@@ -47,8 +47,8 @@ export function checkEngine(choice: unknown): EngineChoice {
  * @param choice Which.
  * @param entries Entries of a ring's submission queue.
  * @param capacity SQEs that may be queued or in flight.
- * @throws {SystemError} When the system has no room for it, or refuses the ring that was chosen.
- * @throws {Error} When the ring was chosen and liburing is missing, or on another system than Linux.
+ * @throws {SystemError} When the system lacks memory or file descriptors; with the choice `"io_uring"`, also when the kernel refuses a ring.
+ * @throws {Error} With the choice `"io_uring"`, when liburing is missing; on any system but Linux.
  */
 export function makeEngine(choice: EngineChoice, entries: number, capacity: number): Engine {
   if (choice === "threads") return new ThreadsEngine(capacity, 'the client was made with engine: "threads"');

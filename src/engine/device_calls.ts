@@ -1,5 +1,5 @@
 /**
- * The system calls of one device: those that a lane holds, and those that wait.
+ * The system calls of one device: the calls in its lane, and the calls that wait for room there.
  *
  * @module
  */
@@ -9,7 +9,7 @@ const MOST_KEPT = 1024;
 
 /** The calls of one device, for {@linkcode CallThreads}. */
 export class DeviceCalls {
-  /** Calls that a lane holds or a thread makes, or whose results were not taken. */
+  /** Calls that are in the lane, that a thread makes, or whose results were not taken. */
   out = 0;
   /** Its lane; -1 while it has none. */
   lane = -1;
@@ -46,7 +46,7 @@ export class DeviceCalls {
     return address;
   }
 
-  /** Drops waiting calls. @returns Their addresses. */
+  /** Removes the waiting calls that `isMeant` names. @returns Their addresses. */
   drop(isMeant: (address: number) => boolean): number[] {
     const all = this.#waiting.slice(this.#next);
     this.#waiting = all.filter((address) => !isMeant(address));

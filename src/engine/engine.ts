@@ -1,7 +1,7 @@
 /**
  * What the scheduler drives: a queue of SQEs, a batch of CQEs, and two ways to wait. The {@linkcode
- * https://man7.org/linux/man-pages/man7/io_uring.7.html | io_uring} ring is one engine; a seeded simulator,
- * in the tests, is another.
+ * https://man7.org/linux/man-pages/man7/io_uring.7.html | io_uring} ring is one engine; system calls on threads, disks in RAM, and the
+ * seeded simulator of the tests are others.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import type { Sqe } from "./sqe.ts";
 /** The most iovecs that one SQE names (`UIO_MAXIOV` in linux/uio.h). */
 export const MAX_VECTORS = 1024;
 
-/** CQEs copied out of the ring by {@linkcode Engine.reap}: entry `i` of each array belongs together. */
+/** CQEs copied out of the engine by {@linkcode Engine.reap}: entry `i` of each array belongs together. */
 export interface Completions {
   /** The low 32 bits of `user_data`, as given to {@linkcode Engine.push}. */
   readonly userData: Uint32Array;
@@ -41,7 +41,7 @@ export interface Engine {
   readonly queued: number;
   /** SQEs that were submitted and not yet reaped. */
   readonly inFlight: number;
-  /** Microseconds until it makes its next CQE by itself: 0 when one is there, `Infinity` when only the kernel knows or none is to come. */
+  /** Microseconds until its next CQE: 0 when there is one, `Infinity` when only the kernel knows, or none is to come. */
   readonly due: number;
   /** SQEs that can be queued before a `submit` is needed. */
   readonly room: number;
@@ -84,12 +84,12 @@ export interface Engine {
    */
   wait(timeout?: number): void;
 
-  /** Lets the kernel's threads have this core for a moment, if one of them waits for it: for who looks again and again. */
+  /** Yields this core to the kernel's threads for a moment, if one of them waits for it: for a caller that polls. */
   relax(): void;
 
   /**
-   * Resolves when a CQE may be there, or at `wake`. One at a time. It holds up the event loop's exit, and nothing that other parts of the
-   * program block holds it up for long.
+   * Resolves when a CQE may be there, or at `wake`. One wait at a time. A wait keeps the event loop alive. It resolves in bounded time also
+   * when the program blocks all threads of Deno's pool.
    */
   waitAsync(): Promise<void>;
   /** Ends a `waitAsync` that is under way. */

@@ -20,8 +20,8 @@ export class Engines {
   #main: Engine | null = null;
 
   /**
-   * @param main The client's own engine, or what makes it when the first device or page needs it.
-   * @param capacity How many SQEs it holds, if it is not made yet.
+   * @param main The client's own engine, or a function that makes it when the first device or page needs it.
+   * @param capacity How many SQEs that engine holds, if it is not made yet.
    */
   constructor(main: Engine | (() => Engine), capacity: number) {
     const made = typeof main === "function" ? null : main;
@@ -37,10 +37,10 @@ export class Engines {
   }
 
   /**
-   * The engine that carries a device's I/O, made when it is first asked for.
+   * The engine that carries a device's I/O. The first call for a maker makes it.
    *
    * @param maker The maker of the device's kind; null for the client's own engine.
-   * @throws What the maker throws.
+   * @throws Whatever the maker throws.
    */
   of(maker: EngineMaker | null): Engine {
     if (maker === null) return this.#main ?? (this.#main = this.#add(this.#makeMain!()));
@@ -52,7 +52,7 @@ export class Engines {
     return engine;
   }
 
-  /** SQEs that are queued and that no kernel has taken yet. */
+  /** SQEs that are queued in an engine and were not taken by its kernel. */
   get queued(): number {
     const { all } = this;
     let queued = 0;
@@ -73,7 +73,7 @@ export class Engines {
     let due = timeout ?? Infinity;
     for (const engine of this.all) if (engine.due < due) due = engine.due;
     if (due === 0) return;
-    // The kernel can end the wait of the client's own engine alone, and only while something of it is in flight.
+    // The kernel can end only the wait of the client's own engine, and only while SQEs of that are in flight.
     const own = this.#main !== null && this.#main.inFlight > 0 ? this.#main : null;
     const sleeper = own ?? this.all.find((engine) => engine.inFlight > 0) ?? this.all[0]!;
     sleeper.wait(due === Infinity ? undefined : due);
@@ -99,7 +99,7 @@ export class Engines {
     for (const engine of this.all) engine.wake();
   }
 
-  /** Frees all engines, as far as that goes without waiting. @returns Resolves when nothing is left of any. */
+  /** Frees what can be freed of all engines without waiting. @returns Resolves when all of them are freed. */
   async close(): Promise<void> {
     await Promise.all(this.all.map((engine) => engine.close()));
   }

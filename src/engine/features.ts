@@ -4,15 +4,15 @@
  * @module
  */
 
-/** What the kernel offers and the engine uses; what is `false` was refused and is done without. */
+/** Which engine a client has, and what it uses of the kernel. A feature that is `false` is not there, and the client works without it. */
 export interface EngineFeatures {
-  /** What carries the I/O: a ring; threads that make system calls; or nothing yet, as no device of the client needs it. */
+  /** What carries the I/O: a ring (`"io_uring"`), system calls (`"threads"`), or `"none"`, while no page or device of the client needs either. */
   readonly engine: "io_uring" | "threads" | "none";
   /** Why there is no ring, and what to do about it. */
   readonly ioUringRefused?: string;
-  /** Why system calls wait: all threads are in calls that have not returned, as those of hung devices do not. */
+  /** Why system calls wait for a thread, while they do: all threads are in calls that have not returned, as to hung devices. */
   readonly threadsBusy?: string;
-  /** Without a ring: the kernel's asynchronous I/O (`io_submit`) for devices that are open with `direct`; no thread makes those calls. */
+  /** Without a ring: whether reads and writes of `direct` devices go by the kernel's asynchronous I/O (`io_submit`), which needs no thread. */
   readonly kernelAio?: boolean;
   /** `IORING_SETUP_SINGLE_ISSUER`: only this thread submits (Linux 6.0). */
   readonly singleIssuer: boolean;
@@ -32,7 +32,7 @@ export interface EngineFeatures {
   readonly extArg: boolean;
 }
 
-/** The features of a client without an engine of its own: none of its devices needs one yet. */
+/** The features of a client that has no engine of its own, as none of its pages or devices needs one. */
 export const NO_FEATURES: EngineFeatures = {
   engine: "none",
   singleIssuer: false,

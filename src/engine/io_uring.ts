@@ -31,7 +31,7 @@ import { ioctl } from "./system_calls.ts";
 import { TABLE_ENTRIES, Tables } from "./tables.ts";
 import { ThreadCalls } from "./thread_calls.ts";
 
-/** Microseconds after which a blocking wait looks whether a system call of a thread has ended, of which the ring does not know. */
+/** Microseconds after which a blocking wait looks whether a system call of a thread has ended, as that wakes no ring. */
 const THREADS_LOOK = 500;
 
 /** An io_uring of one thread. `src/engine/engine.ts` says what each member promises. */
@@ -101,7 +101,7 @@ export class IoUring implements Engine {
       plainOpcodes: probePlainOpcodes(structs),
       extArg: (setup.features & IORING_FEAT_EXT_ARG) !== 0,
     };
-    // A seccomp filter may let the set-up through and refuse this.
+    // A seccomp filter may allow io_uring_setup and refuse io_uring_enter: then the set-up fails here.
     this.#taken(this.#enter(this.#fd, 0, 0, IORING_ENTER_GETEVENTS, null));
     this.#held = held.move();
   }
@@ -129,7 +129,7 @@ export class IoUring implements Engine {
     return this.#sq.vectorRoom;
   }
 
-  /** Copies an SQE into the queue; a thread begins one that the ring has no opcode for at once. */
+  /** Copies an SQE into the queue. An `OP_IOCTL`, for which the ring has no opcode, is given to a thread at once. */
   push(sqe: Sqe): void {
     if (sqe.opcode === OP_IOCTL) this.#ioctl(sqe);
     else this.#sq.push(sqe);

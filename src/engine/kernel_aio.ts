@@ -1,6 +1,6 @@
 /**
  * The kernel's asynchronous I/O (`io_submit(2)`), for reads and writes past the page cache. It needs no thread, and containers that forbid
- * io_uring allow it as a rule. It is asked not to wait in the submission (`RWF_NOWAIT`): then it answers `EAGAIN`.
+ * io_uring allow it as a rule. With `RWF_NOWAIT`, an operation that would wait in the submission completes with `EAGAIN` instead.
  *
  * @module
  */
@@ -30,7 +30,7 @@ import {
 import type { Sqe } from "./sqe.ts";
 import { detach } from "./thread_calls.ts";
 
-/** The mapped completion ring (`struct aio_ring` of fs/aio.c): words of its head, and what marks a kernel that has it. */
+/** The mapped completion ring (`struct aio_ring` of fs/aio.c): the words of its header, and its magic number. */
 const RING_NR = 1;
 const RING_HEAD = 2;
 const RING_TAIL = 3;
@@ -71,7 +71,7 @@ export class KernelAio {
   readonly #words: Uint32Array;
   readonly #pointersAt: number;
   readonly #eventsAt: number;
-  // The ring of completions; null on a kernel (gVisor) that maps another.
+  // The ring of completions; null on a kernel (gVisor) that maps no such ring.
   readonly #ring: Uint32Array | null;
   readonly #entries: number;
   // Completions that io_getevents brought, from #next on.
@@ -79,10 +79,10 @@ export class KernelAio {
   #brought = 0;
 
   /**
-   * Makes one.
+   * Sets asynchronous I/O up.
    *
    * @param capacity The most operations at once.
-   * @param eventFd What each completion signals.
+   * @param eventFd The eventfd that each completion signals.
    * @returns null when the system refuses it.
    * @throws {SystemError} When the system has no memory for it.
    */
@@ -122,7 +122,7 @@ export class KernelAio {
    * Fills an operation.
    *
    * @param i Its index.
-   * @param sqe What it does. `isAioOpcode` holds of its opcode.
+   * @param sqe The SQE, of an opcode that `isAioOpcode` knows.
    * @param fd The file descriptor.
    */
   fill(i: number, sqe: Sqe, fd: number): void {
@@ -213,8 +213,8 @@ export class KernelAio {
   }
 
   /**
-   * Frees it, unless operations are in flight: then the kernel would wait for them. A thread has the kernel take its context down, which
-   * takes tens of milliseconds.
+   * Frees everything, unless operations are in flight, for which the kernel would wait. `io_destroy(2)` takes tens of milliseconds, so a
+   * thread calls it.
    */
   close(): void {
     if (this.inFlight > 0) return;

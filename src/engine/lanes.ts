@@ -1,5 +1,5 @@
 /**
- * Lanes: rings of calls in mapped memory, to which JavaScript adds, and from which any thread takes.
+ * Lanes: rings of calls in mapped memory. JavaScript adds calls, and any thread takes them.
  *
  * @module
  */
@@ -10,7 +10,7 @@ const HEAD = layout.head / 4;
 const TAIL = layout.tail / 4;
 const RING = layout.ring / 4;
 
-/** Lanes that lie in a row. */
+/** A row of lanes. */
 export class Lanes {
   readonly #words: Uint32Array;
   readonly #from: number;
@@ -24,7 +24,7 @@ export class Lanes {
     this.#from = from;
   }
 
-  /** Where a lane is, in bytes, as a thread names it. */
+  /** The offset of a lane in the memory, in bytes, by which a thread names it. */
   offsetOf(lane: number): number {
     return this.#from + lane * layout.size;
   }
@@ -34,7 +34,7 @@ export class Lanes {
     return (offset - this.#from) / layout.size;
   }
 
-  /** Calls of a lane that nobody has taken. */
+  /** The calls of a lane that no thread has taken. */
   untaken(lane: number): number {
     const at = this.offsetOf(lane) / 4;
     return (this.#words[at + TAIL]! - Atomics.load(this.#words, at + HEAD)) >>> 0;

@@ -1,5 +1,5 @@
 /**
- * Files that calls of threads use, in mapped memory: each is closed when the last of its users is done, be that JavaScript or a thread.
+ * Files that calls of threads use, in mapped memory. JavaScript and threads are their users: the last user closes a file.
  *
  * @module
  */
@@ -16,11 +16,11 @@ export const FILE_ENTRIES = 256;
 /** Bytes of the table. */
 export const FILE_TABLE_BYTES: number = FILE_ENTRIES * open_file.size;
 
-/** The files of one engine: a table of them, and those that single calls bring. A file is named by its offset in the memory. */
+/** The files of one engine: a table of files, and files that single calls bring. A file is named by its offset in the memory. */
 export class OpenFiles {
   readonly #words: Uint32Array;
   readonly #from: number;
-  // What each place of the table was filled with; -1: nothing.
+  // The descriptor that each place of the table was filled with; -1: none.
   readonly #made = new Int32Array(FILE_ENTRIES).fill(-1);
 
   /**
@@ -71,17 +71,17 @@ export class OpenFiles {
     return 0;
   }
 
-  /** Makes what stands for a file in a call that uses none: it is never closed. */
+  /** Makes the file of a call that uses no file: a record that is never closed. */
   makeNone(file: number): void {
     this.#words[file / 4 + USERS] = 2;
   }
 
-  /** Adds a user, who lets it go. */
+  /** Adds a user of a file. */
   hold(file: number): void {
     Atomics.add(this.#words, file / 4 + USERS, 1);
   }
 
-  /** Removes a user. The last one closes it. */
+  /** Removes a user of a file. The last user closes it. */
   letGo(file: number): void {
     if (Atomics.sub(this.#words, file / 4 + USERS, 1) === 1) libc().close(this.fdOf(file));
   }

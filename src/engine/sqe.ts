@@ -7,8 +7,8 @@
 import type { Segments } from "../memory/segments.ts";
 
 /**
- * Stands for an `ioctl(2)` on a range of bytes, which io_uring has no opcode for: an engine makes the call off the event loop. `opFlags` is
- * the request (`BLKDISCARD`, `BLKZEROOUT`), `address` the first byte, `address3` the number of bytes.
+ * The opcode of an `ioctl(2)` on a range of bytes. io_uring has none for it, so an engine makes the call on a thread. `opFlags` is the request
+ * (`BLKDISCARD`, `BLKZEROOUT`), `address` the first byte, `address3` the number of bytes.
  */
 export const OP_IOCTL = 256;
 
@@ -42,14 +42,14 @@ export class Sqe {
   opFlags = 0;
   /** The place in the table of fixed buffers that holds the memory, for the `_FIXED` opcodes; otherwise 0; 16 bits. */
   bufferIndex = 0;
-  /** The memory of a read or a write, for an engine that goes by no addresses. */
+  /** The memory of a read or a write, for an engine that uses no addresses. */
   segments: Segments | null = null;
   /** The segment that holds the first byte, and where in it that is. */
   segment = 0;
   segmentAt = 0;
   /** Bytes that a read or a write moves. */
   bytes = 0;
-  /** Whether the program stands still until its request is done: an engine may make the system call on this thread. */
+  /** Whether the call blocks this thread until its request is done: an engine may then make the system call on this thread. */
   blocks = false;
   /** The low half of `user_data`, which comes back in the CQE; 32 bits. */
   userData = 0;

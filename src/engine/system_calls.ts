@@ -1,5 +1,5 @@
 /**
- * The system call that does what an SQE says.
+ * Translates SQEs into system calls.
  *
  * @module
  */
@@ -29,11 +29,11 @@ import type { ThreadCalls } from "./thread_calls.ts";
 export const RW_FLAGS = 5;
 
 /**
- * Fills a call, but for its file.
+ * Fills a call with all but its file.
  *
  * @param calls The calls of an engine.
  * @param i The call.
- * @param sqe What it does: one of the operations of src/op/. Reads and writes name iovecs or one run of memory.
+ * @param sqe The SQE of an operation of src/op/. Reads and writes name iovecs or one run of memory.
  */
 export function translate(calls: ThreadCalls, i: number, sqe: Sqe): void {
   switch (sqe.opcode) {
@@ -57,7 +57,7 @@ export function translate(calls: ThreadCalls, i: number, sqe: Sqe): void {
     case OP_IOCTL:
       return ioctl(calls, i, sqe, sqe.opFlags);
     default:
-      throw new DmioFault(`no system call does what opcode ${sqe.opcode} says`);
+      throw new DmioFault(`there is no system call for opcode ${sqe.opcode}`);
   }
 }
 
@@ -73,7 +73,7 @@ function move(calls: ThreadCalls, i: number, sqe: Sqe, number: number): void {
   calls.setNumber(i, number);
   calls.setArgument(i, 1, vectored ? sqe.address : calls.setScratch(i, sqe.address, sqe.length));
   calls.setArgument(i, 2, vectored ? sqe.length : 1);
-  // The offset is in two halves of a long each; on 64 bits the first holds all of it.
+  // The system call takes the offset as two longs. On 64 bits the first long holds all of it.
   calls.setHalves(i, 3, sqe.offsetLow, sqe.offsetHigh);
   calls.setArgument(i, 4, 0);
   calls.setArgument(i, RW_FLAGS, sqe.opFlags);

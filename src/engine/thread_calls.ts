@@ -15,7 +15,7 @@ import type { Completions } from "./engine.ts";
 import { FILE_TABLE_BYTES, OpenFiles } from "./open_files.ts";
 import type { Sqe } from "./sqe.ts";
 
-/** Calls that may be made at once without anyone waiting for them. */
+/** The most calls at once whose results are dropped. */
 const MOST_DETACHED = 256;
 
 const FILES_AT = queue.size;
@@ -23,8 +23,9 @@ const CALLS_AT = FILES_AT + FILE_TABLE_BYTES;
 const CALL_WORDS = call.size / 4;
 
 /**
- * Calls in mapped memory, each used again when its result was taken. A call holds its file open by a descriptor of its own, or by a place in
- * the table of files: a thread may begin a call late, when the number of the descriptor that it was made for already means another file.
+ * Calls in mapped memory. A call is used again when its result was taken. A thread may begin a call late, when the descriptor that the call
+ * was made for is closed and its number means another file. So each call holds its file open: by a descriptor of its own, or by a place in the
+ * table of files.
  */
 export class ThreadCalls {
   /** Calls that were begun and whose results were not taken. */
@@ -38,7 +39,7 @@ export class ThreadCalls {
   readonly #device: (DeviceCalls | null)[];
   readonly #userData: Uint32Array;
   readonly #generation: Uint32Array;
-  // Calls that have ended and whose results were not taken, the last one first.
+  // Calls that have ended and whose results were not taken, the newest first.
   readonly #ended: number[] = [];
 
   /**
@@ -65,17 +66,17 @@ export class ThreadCalls {
     return this.#ended.length > 0 || Atomics.load(this.#words, queue.top / 4) !== 0;
   }
 
-  /** The eventfd that the next call that ends signals, once; -1: none. */
+  /** The eventfd that is signalled once, when the next call ends; -1: none. */
   set signals(fd: number) {
     Atomics.store(this.#words, queue.signal / 4, fd + 1);
   }
 
-  /** Why calls wait, in a sentence; null while they do not. */
+  /** Why calls wait for a thread, in a sentence; null while none does. */
   get busy(): string | null {
     return this.#threads.busy;
   }
 
-  /** Gives threads that have come free to calls that wait. @returns Whether a device is left without a thread. */
+  /** Gives free threads to calls that wait. @returns Whether a device with calls has no thread. */
   serve(): boolean {
     return this.#threads.serve();
   }
@@ -91,9 +92,9 @@ export class ThreadCalls {
   }
 
   /**
-   * Takes a call to fill. Its first argument is a file descriptor.
+   * Takes a free call, to be filled. Its first argument is a file descriptor.
    *
-   * @param sqe Its user data, and the I/O priority at which it is made.
+   * @param sqe The SQE that it carries out: its user data, and its I/O priority.
    */
   take({ userData, generation, ioprio }: Sqe): number {
     const i = this.#free.pop();
@@ -147,7 +148,7 @@ export class ThreadCalls {
     return made;
   }
 
-  /** Begins a call without a file, whose result is dropped. Does nothing when too many of them have not ended. */
+  /** Begins a call without a file, and drops its result. Does nothing while 256 such calls have not ended. */
   detach(number: number, argument: number): void {
     for (let i = this.next(); i >= 0; i = this.next()) this.#end(i);
     const i = this.#free.pop();
@@ -168,12 +169,12 @@ export class ThreadCalls {
   /** Makes calls on this thread, before it returns. */
   run(calls: readonly number[]): void {
     this.inFlight += calls.length;
-    // They take no share of their devices' threads.
+    // A call on this thread takes no share of its device's threads.
     for (const i of calls) this.#device[i] = null;
     this.#threads.run(calls.map((i) => this.#addressOf(i)));
   }
 
-  /** Has a thread make a call that has ended and whose result was not taken. Its file is in the table. */
+  /** Has a thread make a call again that has ended and whose result was not taken. Its file is in the table. */
   beginAgain(i: number, place: number): void {
     this.#useFile(i, place);
     this.#give(i);
@@ -196,14 +197,14 @@ export class ThreadCalls {
     this.#threads.feed(device);
   }
 
-  /** Ends a call that was not begun. */
+  /** Ends a call that was not begun, with a result. */
   refuse(i: number, result: number): void {
     this.inFlight++;
     this.#words[this.#word(i) + call.result / 4] = result;
     this.#ended.unshift(i);
   }
 
-  /** Copies the results of calls that have ended out, from entry `at` on. @returns How many. */
+  /** Copies out the results of all calls that have ended, from entry `at` on. @returns How many. */
   reap(completions: Completions, at: number): number {
     let count = 0;
     for (let i = this.next(); i >= 0; i = this.next()) this.release(i, completions, at + count++);
@@ -222,7 +223,7 @@ export class ThreadCalls {
     return this.#ended.pop() ?? -1;
   }
 
-  /** As `release`, of a call that was not begun: what it says was done otherwise. */
+  /** As `release`, for a call that was not begun, as asynchronous I/O carried it out. */
   finish(i: number, outcome: number, { userData, generation, result }: Completions, at: number): void {
     userData[at] = this.#userData[i]!;
     generation[at] = this.#generation[i]!;
@@ -235,7 +236,7 @@ export class ThreadCalls {
     return this.#words[this.#word(i) + call.result / 4]! | 0;
   }
 
-  /** Copies the result of a call that has ended out, to entry `at`, and takes the call back. */
+  /** Copies out the result of a call that has ended, to entry `at`, and frees the call. */
   release(i: number, { userData, generation, result }: Completions, at: number): void {
     userData[at] = this.#userData[i]!;
     generation[at] = this.#generation[i]!;
@@ -243,7 +244,7 @@ export class ThreadCalls {
     this.#end(i);
   }
 
-  /** Frees what no thread uses, before it returns: the memory, unless a thread is in a call; and files, but for those in such calls. */
+  /** Frees, before it returns, the memory, unless a thread is in a call, and all files but those of such calls. */
   close(): void {
     const { address, bytes } = this.#memory;
     const taken = this.#threads.takeBack((it) => it >= address && it < address + bytes);
@@ -293,7 +294,7 @@ export class ThreadCalls {
 let detached: ThreadCalls | undefined;
 
 /**
- * Has a thread make a system call whose result nobody needs.
+ * Has a thread make a system call, and drops its result.
  *
  * @param number The call, which takes no file descriptor.
  * @param argument Its first argument, below 2^53.

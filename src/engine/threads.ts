@@ -1,5 +1,6 @@
 /**
- * The engine for where there is no io_uring. Each operation is a system call, which a thread makes; or this thread, where it does not wait.
+ * The engine for systems without io_uring. Each operation is a system call. A thread makes the call, or this thread where the call does not
+ * wait.
  *
  * @module
  */
@@ -28,18 +29,18 @@ import { ThreadCalls } from "./thread_calls.ts";
 import { type Vectors, VectorStore } from "./vectors.ts";
 
 /**
- * Microseconds after which a blocking wait looks for what does not end it: threads that came free, while calls wait for one; completions of
- * asynchronous I/O, while threads are in calls.
+ * Microseconds after which a blocking wait looks for events that do not end its sleep: threads that came free, while calls wait for one;
+ * completions of asynchronous I/O, while threads are in calls.
  */
 const LOOK = 500;
 
-/** How a queued call is to be made: by a thread. */
+/** The way of a queued call: a thread makes it. */
 const BY_THREAD = 0;
-/** On this thread, as it does not wait: the data is in the page cache, or the answer is `EAGAIN`, and a thread makes it. */
+/** This thread makes it with `RWF_NOWAIT`: the data is in the page cache, or the answer is `EAGAIN`, and a thread makes the call again. */
 const WITHOUT_WAIT = 1;
-/** On this thread, which stands still until its result is there. */
+/** This thread makes it, and stands still until the result is there. */
 const BLOCKING = 2;
-/** By the kernel's asynchronous I/O. */
+/** The kernel's asynchronous I/O carries it out. */
 const BY_AIO = 3;
 
 /** System calls instead of a ring. `src/engine/engine.ts` says what each member promises. */
@@ -59,11 +60,11 @@ export class ThreadsEngine implements Engine {
   readonly #vectorStore = new VectorStore();
   // The array under construction.
   #vectors: Vectors | null = null;
-  // By call: its place in the table of files, or -1; how it is made; the iovecs that it names.
+  // By call: its place in the table of files, or -1; its way; the iovecs that it names.
   readonly #place: Int16Array;
   readonly #way: Uint8Array;
   readonly #vectorsOf: (Vectors | null)[];
-  // By place in the table of files: whether a read may be tried without waiting, and whether asynchronous I/O may.
+  // By place in the table of files: whether reads are tried with RWF_NOWAIT, and whether reads and writes go by asynchronous I/O.
   readonly #tries = new Uint8Array(FILE_ENTRIES);
   readonly #asynchronous = new Uint8Array(FILE_ENTRIES);
   readonly #queue: number[] = [];
@@ -168,7 +169,7 @@ export class ThreadsEngine implements Engine {
     else this.#queue.push(i);
   }
 
-  /** Begins the queued calls. Those that do not wait are made, and the last one of a program that stands still. */
+  /** Begins the queued calls. This thread makes the calls that do not wait, and the last call of a blocking request. */
   submit(): number {
     const queue = this.#queue;
     const count = queue.length;
@@ -210,10 +211,10 @@ export class ThreadsEngine implements Engine {
     }
   }
 
-  // Has a thread do what asynchronous I/O refused.
+  // Has a thread make the call that asynchronous I/O refused.
   #beginInstead(i: number, errno: number): void {
     const place = this.#place[i]!;
-    // The file is of a kind that always may wait.
+    // The file's driver or file system has no I/O without waiting: it is not tried again.
     if (errno === EOPNOTSUPP) this.#asynchronous[place] = 0;
     this.#way[i] = BY_THREAD;
     this.#calls.use(i, place, IOSQE_FIXED_FILE);
@@ -255,7 +256,7 @@ export class ThreadsEngine implements Engine {
     calls.signals = this.#sleep.fd;
     if (!calls.ready) this.#sleep.wait(looks ? Math.min(timeout, LOOK) : timeout);
     calls.signals = this.#signalled ? this.#event.fd : -1;
-    // What came meanwhile did not signal the asynchronous wait.
+    // Calls that ended during the sleep did not signal the asynchronous wait.
     if (this.#signalled && calls.ready) this.#event.signal();
   }
 
@@ -292,7 +293,7 @@ export class ThreadsEngine implements Engine {
   }
 
   #wayOf({ opcode, flags, blocks }: Sqe, place: number): number {
-    // A file that could hold this thread up in any call (FUSE) is left to the others.
+    // A file on which any call could block (FUSE) is left to the threads.
     const quick = place >= 0 && (flags & IOSQE_ASYNC) === 0;
     if (quick && this.#asynchronous[place] === 1 && isAioOpcode(opcode)) return BY_AIO;
     if (blocks) return BLOCKING;
@@ -307,7 +308,7 @@ export class ThreadsEngine implements Engine {
     this.#vectorStore.give(vectors);
   }
 
-  // Whether a call that was tried would have waited. Then a thread makes it.
+  // Whether a call that was tried with RWF_NOWAIT would have waited. Then a thread makes it.
   #waits(i: number): boolean {
     const result = this.#calls.resultOf(i);
     const place = this.#place[i]!;

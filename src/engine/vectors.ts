@@ -1,5 +1,5 @@
 /**
- * Arrays of iovecs, each of which stays until the system call that names it has returned.
+ * Arrays of iovecs for system calls. An array is not changed until the call that names it has returned.
  *
  * @module
  */
@@ -8,13 +8,13 @@ import { iovec } from "../../ffi/layout.ts";
 import { MappedMemory } from "../../ffi/memory.ts";
 import { MAX_VECTORS } from "./engine.ts";
 
-/** Arrays that are kept for the next calls; what a burst needed beyond them is unmapped after it. */
+/** Arrays that are kept for the next calls. Further arrays, which a burst needed, are unmapped after it. */
 const MOST_KEPT = 64;
 const WORDS = iovec.size / 4;
 
-/** An array of iovecs, as long as the kernel takes. */
+/** An array of up to `MAX_VECTORS` iovecs. */
 export class Vectors implements Disposable {
-  /** How many it holds. */
+  /** How many iovecs it holds. */
   count = 0;
 
   readonly #memory = new MappedMemory(MAX_VECTORS * iovec.size);
@@ -51,7 +51,7 @@ export class VectorStore {
     return vectors;
   }
 
-  /** Gives an array back. No system call uses it. */
+  /** Takes an array back that no system call uses any more. */
   give(vectors: Vectors): void {
     if (this.#spare.length < MOST_KEPT) this.#spare.push(vectors);
     else vectors[Symbol.dispose]();

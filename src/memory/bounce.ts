@@ -151,7 +151,7 @@ export class Bounce implements PageWaiter {
     return this.#unit > MAX_VECTORS && this.#pages.count > MAX_VECTORS;
   }
 
-  // Fails the regions that are not done, also one of 0 sectors that is still to be flushed.
+  // Fails the regions that are not done. A region of 0 sectors whose flush is due is not done either.
   #failRest(errno: number): void {
     for (let i = 0; i < this.io.count; i++) {
       const region = this.io.regions[i]!;

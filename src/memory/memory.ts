@@ -34,7 +34,7 @@ export interface BioVec {
 /** Memory for a request: one contiguous buffer, a page list with an offset in its first page, or bio vectors. */
 export type IoMemory = Uint8Array | { pageList: PageList; offset?: number } | { bvecs: readonly BioVec[] };
 
-/** The same bytes again and again, as far as a request needs them. */
+/** Memory that repeats the same bytes, as often as a request needs them. */
 export class Repeated {
   /** @param bytes The bytes; the library's own, so that no caller changes them. */
   constructor(readonly bytes: Uint8Array<ArrayBuffer>) {}

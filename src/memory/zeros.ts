@@ -1,5 +1,5 @@
 /**
- * Zeros in memory, to be written where nothing else makes them.
+ * Zeros in memory, for devices and file systems that make no zeroes: they are written as data.
  *
  * @module
  */
@@ -9,10 +9,10 @@ import { MappedMemory } from "../../ffi/memory.ts";
 import { HeapMemory } from "../pool/heap_memory.ts";
 import { Segments } from "./segments.ts";
 
-/** Bytes of memory that all zeros lie in: whole pages, as direct I/O needs them. */
+/** Bytes of the memory, whole pages, as direct I/O needs them. Longer writes name the same memory several times. */
 const ZEROS = 64 << 10;
 
-// Made once each and kept. Memory of the heap serves a client without FFI, whose engines go by no addresses.
+// Each is made once and kept. A client without FFI uses memory of the heap, as its engines use no addresses.
 let mapped: Segments | undefined;
 let heap: Segments | undefined;
 
@@ -20,7 +20,7 @@ let heap: Segments | undefined;
  * Zeros as memory of a request.
  *
  * @param bytes How many bytes at least.
- * @returns Segments of zeros, which nobody may write.
+ * @returns Segments of zeros, for reading only.
  */
 export function zeros(bytes: number): Segments {
   const segments = mayCallC()

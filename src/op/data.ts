@@ -129,8 +129,8 @@ function failed(transfer: Transfer, errno: number): Outcome {
     region.gone = true;
     return fail(transfer, errno);
   }
-  // The flush in a durable write tells once what the device's cache lost, of other writes, too: a second try would succeed and hide that.
-  // Nor can a neighbour have failed it, as the kernel merges no FUA write (REQ_NOMERGE_FLAGS).
+  // The flush of a durable write reports once that the device's cache lost data, also of other writes. A second try would succeed and hide
+  // that. No neighbour can have failed this write, as the kernel merges no FUA write (REQ_NOMERGE_FLAGS).
   if ((region.rwFlags & RWF_DSYNC) !== 0) return fail(transfer, errno);
   if (region.errno !== 0 && region.failedAt <= transfer.offset) return fail(transfer, errno);
   if (region.io.locate) return searchesOn(transfer, errno) ? AGAIN : fail(transfer, errno);

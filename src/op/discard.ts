@@ -1,5 +1,5 @@
 /**
- * Discard: the contents of regions become undefined, and their space is free (`REQ_OP_DISCARD`).
+ * Discard: the contents of regions become undefined, and their space becomes free (`REQ_OP_DISCARD`).
  *
  * @module
  */
@@ -21,8 +21,8 @@ import { inBytes } from "./data.ts";
 import { clear, failed, fallocate, firstByte, ioctl } from "./range.ts";
 
 /**
- * Discards regions: by the ring's command (Linux 6.12), else by `BLKDISCARD`; a file gets a hole. A device that cannot is remembered, and
- * answers `EOPNOTSUPP` without being asked again.
+ * Discards regions: by `BLOCK_URING_CMD_DISCARD` (Linux 6.12), else by `BLKDISCARD`; a file gets a hole. When the last way is refused with
+ * `EOPNOTSUPP`, regions of the device fail with that from then on, without any I/O.
  */
 export const discard: Operation = {
   name: "discard",
@@ -37,7 +37,7 @@ export const discard: Operation = {
   next: ({ device, end, issued }) => Math.min(end - issued, abilitiesOf(device).mostDiscarded),
   prep(transfer, sqe) {
     transfer.fixed = false;
-    // Several transfers of one device may be in flight when the first of them is refused, and one may try another way alone.
+    // The ability changes only when the ioctl has succeeded. Until then, a transfer whose command was refused keeps its own way.
     if (transfer.way !== BY_IOCTL) transfer.way = abilitiesOf(transfer.region!.device).discard;
     switch (transfer.way) {
       case BY_HOLE:
@@ -51,12 +51,12 @@ export const discard: Operation = {
   complete(transfer, result) {
     const abilities = abilitiesOf(transfer.region!.device);
     if (result >= 0) {
-      // The ioctl does what the command refused.
+      // The device refuses the command and takes the ioctl: later transfers begin with the ioctl.
       if (transfer.way === BY_IOCTL) abilities.discard = BY_IOCTL;
       return DONE;
     }
     const errno = -result;
-    // Kernels before 5.19 know no commands of files (EINVAL); later ones may lack this one. The ioctl tells what it is.
+    // Kernels before 5.19 have no IORING_OP_URING_CMD (EINVAL), later ones may lack this command. The answer of the ioctl decides.
     if (transfer.way === BY_COMMAND && (errno === EOPNOTSUPP || errno === EINVAL)) {
       transfer.way = BY_IOCTL;
       return AGAIN;
@@ -70,7 +70,8 @@ export const discard: Operation = {
 function command(transfer: Transfer, sqe: Sqe): void {
   clear(sqe);
   sqe.opcode = IORING_OP_URING_CMD;
-  // On a worker of the kernel: this thread may not wait, and a driver that always may wait (zram) refuses what may not with EOPNOTSUPP.
+  // A worker of the kernel runs the command, as it may wait. On this thread it may not, and a driver that may have to wait for any discard
+  // (zram) refuses it with EOPNOTSUPP.
   sqe.flags |= IOSQE_ASYNC;
   sqe.offsetLow = BLOCK_URING_CMD_DISCARD;
   sqe.address = firstByte(transfer);

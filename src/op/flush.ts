@@ -1,5 +1,5 @@
 /**
- * Flush: all that was written before is on the medium (`REQ_OP_FLUSH`).
+ * Flush: puts all data that was written before on the medium (`REQ_OP_FLUSH`).
  *
  * @module
  */
@@ -9,9 +9,9 @@ import { DONE, MAX_REGIONS, type Operation } from "../schedule/io.ts";
 import { clear, ended } from "./range.ts";
 
 /**
- * Flushes the device of each region (`fdatasync(2)`): the device's cache, and before it the dirty pages of the page cache. It is never tried
- * twice, whatever the error: the kernel reports a page that it could not write once (errseq_t), with any number that a driver or a file
- * system gave. A second flush would succeed and mean nothing.
+ * Flushes the device of each region (`fdatasync(2)`): first the dirty pages of the page cache, then the device's cache. A flush is never tried
+ * twice, whatever its error number: the kernel reports once that it could not write a page (errseq_t), with any number that a driver or a
+ * file system gave. A second flush would succeed though the data is lost.
  */
 export const flush: Operation = {
   name: "flush",

@@ -20,9 +20,9 @@ export const WRITE = 1;
 export const REQ_OP_READ = 0;
 /** Write memory to each region. The same number as `WRITE`. */
 export const REQ_OP_WRITE = 1;
-/** Put all that was written to the device of each region on its medium. */
+/** Put all data that was written to the device of each region on its medium. */
 export const REQ_OP_FLUSH = 2;
-/** Make the contents of each region undefined, and free its space. */
+/** Make the contents of each region undefined, and its space free. */
 export const REQ_OP_DISCARD = 3;
 /** Make each region read as zeros. */
 export const REQ_OP_WRITE_ZEROES = 9;

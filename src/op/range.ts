@@ -1,5 +1,5 @@
 /**
- * What operations without data share: an SQE that names a range of a device, and an answer that is a yes or an error.
+ * What operations without data share: an SQE that names a range of a device, and a CQE that says success or an error.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import { isGone, SECTOR_SIZE } from "../device/device.ts";
 import { OP_IOCTL, type Sqe } from "../engine/sqe.ts";
 import { AGAIN, FAILED, type Outcome, type Transfer } from "../schedule/io.ts";
 
-/** CQEs in a row that may say "again" before the transfer fails. */
+/** CQEs in a row with `EAGAIN`, `EBUSY` or `EINTR` before the transfer fails. */
 const RETRIES = 16;
 
 /** The first byte of a transfer on its device. It is a multiple of 512, so a double holds it exactly beyond 2^53, too. */
@@ -18,7 +18,7 @@ export function firstByte({ region, offset }: Transfer): number {
   return region!.sector * SECTOR_SIZE + offset;
 }
 
-/** Empties an SQE, but for its file and its user data. */
+/** Empties an SQE. Its file, its flags and its user data stay. */
 export function clear(sqe: Sqe): void {
   sqe.opcode =
     sqe.ioprio =
@@ -60,14 +60,14 @@ export function ioctl(transfer: Transfer, sqe: Sqe, request: number): void {
   sqe.address3 = transfer.requested;
 }
 
-/** What an error means: the same again, or the end. None is searched for a bad block. */
+/** Takes in an error: the transfer is tried again, or fails. It is not searched for a bad block. */
 export function failed(transfer: Transfer, errno: number): Outcome {
   const again = errno === EAGAIN || errno === EBUSY || errno === EINTR;
   if (again && ++transfer.retries <= RETRIES) return AGAIN;
   return ended(transfer, errno);
 }
 
-/** Ends a transfer with an error, whatever it is. */
+/** Fails a transfer with any error number. */
 export function ended(transfer: Transfer, errno: number): Outcome {
   const region = transfer.region!;
   if (isGone(region.device)) region.gone = true;

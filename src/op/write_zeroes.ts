@@ -21,12 +21,12 @@ import { AGAIN, DONE, MAX_REGIONS, type Operation, type Outcome, type Transfer }
 import { inBytes, MOST_BYTES } from "./data.ts";
 import { clear, failed, fallocate, ioctl, place } from "./range.ts";
 
-/** The kernel itself writes zeros where a device makes none, and one call over a whole disk would take hours. */
+/** The most bytes of one call. The kernel writes zeros as data where a device makes none, and a call over a whole disk would take hours. */
 const MOST_ZEROED = 64 << 20;
 
 /**
- * Makes regions read as zeros: by `fallocate(2)`; by `BLKZEROOUT` where a device refuses that (ZFS volumes); by writing zeros where a file
- * system does (tmpfs).
+ * Makes regions read as zeros: by `fallocate(2)`; by `BLKZEROOUT` where a block device refuses `fallocate` (ZFS volumes); by writing zeros as
+ * data where a block device refuses both, or a file system refuses `fallocate` (tmpfs).
  */
 export const writeZeroes: Operation = {
   name: "write of zeroes",
@@ -69,7 +69,8 @@ function wayOf({ zeroes, holes }: Abilities, unmap: boolean): Abilities["zeroes"
   return unmap && holes && zeroes === BY_ZERO_RANGE ? BY_HOLE : zeroes;
 }
 
-// The next way, when a device does not know this one. Several transfers may have taken it before the first of them is refused.
+// Chooses the next way when a device refuses this one. Several transfers of this way may be in flight: only the first one to be refused
+// changes the ability.
 function refused(transfer: Transfer, errno: number): Outcome {
   const { device, io } = transfer.region!;
   const unknown = errno === EOPNOTSUPP || errno === ENOTTY || errno === EINVAL && transfer.way === BY_IOCTL;
@@ -97,7 +98,7 @@ function writeZeros(transfer: Transfer, sqe: Sqe, engine: Engine): void {
   engine.useVectors(sqe);
 }
 
-// Direct I/O continues at a block.
+// Takes in a write of zeros. A short one is continued; with direct I/O, at a block.
 function written(transfer: Transfer, result: number): Outcome {
   const unit = transfer.region!.device.direct ? transfer.block : 1;
   const whole = transfer.offset + result === transfer.end ? result : result - result % unit;

@@ -46,7 +46,8 @@ export class Chunk implements Arena {
   #cursor = 0;
 
   /**
-   * @param engine Whose table of fixed buffers to use. Without one the pages are of JavaScript's heap: no kernel is to use them.
+   * @param engine The engine whose table of fixed buffers to use. Without an engine the pages are memory of JavaScript's heap, which the
+   * kernel never uses.
    * @param pages How many pages.
    * @throws {SystemError} When the system has no room for them.
    */

@@ -18,7 +18,7 @@ export class ChunkMaker {
   readonly #engines: Engines;
   #places: FreePlaces | null = null;
 
-  /** @param engines The client's own of them registers the pages in its table of fixed buffers, once it is made. */
+  /** @param engines The client's engines. The main one registers the pages in its table of fixed buffers. */
   constructor(engines: Engines) {
     this.#engines = engines;
   }

@@ -1,18 +1,18 @@
 /**
- * Memory of JavaScript's heap, for the pool of a client that may not call C. Only engines that go by no addresses can use it.
+ * Memory of JavaScript's heap, for the pool of a client that may not call C. Only engines that use no addresses can work with it.
  *
  * @module
  */
 
 import { ENOMEM, SystemError } from "../../ffi/errno.ts";
 
-/** What a chunk of pages lies in. */
+/** The memory of a chunk of pages. */
 export interface PageMemory extends Disposable {
-  /** Where it begins. */
+  /** Its address. */
   readonly address: number;
-  /** The memory. It is detached (length 0) when it goes, so that a stale view reads nothing. */
+  /** The memory. It is detached when it is freed: stale views have length 0 then. */
   readonly buffer: ArrayBuffer;
-  /** Gives whole pages back to the system. They read as zeros from here on. */
+  /** Gives whole pages back to the system. They read as zeros afterwards. */
   discard(from: number, bytes: number): void;
 }
 
@@ -21,7 +21,7 @@ const FIRST_ADDRESS = 2 ** 52;
 
 let nextAddress = FIRST_ADDRESS;
 
-/** Zeroed memory of the heap. Its address stands for it, and is no other memory's. */
+/** Zeroed memory of the heap. Its address is a number that no other memory has; it cannot be used as an address. */
 export class HeapMemory implements PageMemory {
   readonly address: number;
   readonly buffer: ArrayBuffer;

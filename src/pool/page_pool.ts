@@ -41,7 +41,7 @@ export class PagePool implements Pool {
   // Pages whose buffer the program transferred away.
   #lostPages = 0;
 
-  /** @param engines Register the pages as fixed buffers. */
+  /** @param engines The client's engines. The main one registers the pages as fixed buffers. */
   constructor(engines: Engines) {
     this.#maker = new ChunkMaker(engines);
     this.#reserve = new Reserve(this.#maker);
@@ -249,7 +249,7 @@ export class PagePool implements Pool {
     this.serve();
   }
 
-  /** Stops serving waiters, as the ring broke. Pages stay mapped, as the kernel may still use them. */
+  /** Stops serving waiters, as the client broke. Pages stay mapped, as the kernel may still use them. */
   halt(error: Error): void {
     this.#halted = true;
     this.refuse(error);

@@ -1,6 +1,6 @@
 /**
- * The pool: page-aligned memory, registered with the ring, so that I/O neither copies nor waits for memory (the mempool of
- * drivers/md/dm-io.c).
+ * The pool: page-aligned memory, registered with a ring where there is one, so that I/O neither copies nor waits for memory (the mempool
+ * of drivers/md/dm-io.c).
  *
  * @module
  */

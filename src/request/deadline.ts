@@ -7,7 +7,7 @@
 import { ECANCELED, ETIMEDOUT } from "../../ffi/errno.ts";
 import type { CheckedOptions } from "./options.ts";
 
-// A caller's signal may override these members. The library calls those of the platform, which run no code of the caller.
+// A caller's signal may override these methods. The library calls the platform's, which run no code of the caller.
 const { addEventListener, removeEventListener } = EventTarget.prototype;
 
 /** Ends a request whose deadline has come. */

@@ -29,7 +29,7 @@ export class Intake {
   requests = 0;
   /** Requests whose memory was copied through the pool. */
   bounces = 0;
-  /** Why requests are refused; null while they are taken. */
+  /** The error with which requests are refused; null while they are accepted. */
   refusal: Error | null = null;
 
   readonly #scheduler: Scheduler;

@@ -9,11 +9,11 @@ import { hasCapability } from "../../ffi/capability.ts";
 import { CAP_SYS_ADMIN, CAP_SYS_NICE } from "../../ffi/uapi.ts";
 import { checkInteger, describe } from "../check.ts";
 
-/** Before all others. It needs the capability `CAP_SYS_NICE` or `CAP_SYS_ADMIN`. */
+/** The realtime class: its I/O goes before all other. It needs the capability `CAP_SYS_NICE` or `CAP_SYS_ADMIN`. */
 export const IOPRIO_CLASS_RT = 1;
-/** The class of processes that chose none. */
+/** The best-effort class, which a process has that chose none. */
 export const IOPRIO_CLASS_BE = 2;
-/** Only while no other wants the device. */
+/** The idle class: its I/O goes only while no other I/O wants the device. */
 export const IOPRIO_CLASS_IDLE = 3;
 
 const IOPRIO_CLASS_SHIFT = 13;
@@ -25,7 +25,7 @@ const IOPRIO_NR_LEVELS = 8;
  * @param ioclass `IOPRIO_CLASS_RT`, `IOPRIO_CLASS_BE` or `IOPRIO_CLASS_IDLE`.
  * @param level 0, the highest, to 7. The idle class has only one level. Default: 0.
  * @returns The priority as one number, as in ioprio_set(2).
- * @throws {RangeError} When the class or the level is none.
+ * @throws {RangeError} When the class or the level is out of its range.
  *
  * @example
  * ```ts

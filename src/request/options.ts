@@ -11,20 +11,22 @@ import { checkPriority } from "./ioprio.ts";
 /** When to stop waiting for an answer. */
 export interface DeadlineOptions {
   /**
-   * Milliseconds after which a region that is not done gets its bit, with `ETIMEDOUT`. The ring is looked at first, so that I/O which
-   * the device has done does not fail. When the program kept the event loop from running, the timeout is extended once by that time.
+   * Milliseconds after which a region that is not done gets its bit, with `ETIMEDOUT`: above 0, at most 2^31 - 1. Completions are taken in
+   * first, so that I/O which the device has done does not fail. When the program kept the event loop from running, the timeout is extended
+   * once by that time.
    */
   timeout?: number;
-  /** At its abort, a region that is not done gets its bit, with `ECANCELED`. */
+  /** When the signal aborts, a region that is not done gets its bit, with `ECANCELED`. */
   signal?: AbortSignal;
 }
 
 /** How a read or a write is carried out, and when to stop waiting for its answer. */
 export interface IoOptions extends DeadlineOptions {
   /**
-   * Whether a transfer that failed is searched for its first bad block, by halves. Default: `true` for a read; `false` for a write,
-   * which is tried once more, alone, and then reported at its first sector: a dying device gets no more work than that.
-   * A write with `fua` is not searched, nor tried again where a second try could hide what the first one lost.
+   * Whether a transfer that failed is searched for its first bad block, by halves. Default: `true` for a read, `false` for a write. A write
+   * that is not searched is tried once more, alone, and then reported at the first sector of the transfer: a dying device gets no more work
+   * than that. A write with `fua` is never searched. Where the kernel flushes after such a write (`RWF_DSYNC`), it is not tried again
+   * either, as a second flush would succeed whatever the first one lost.
    */
   locate?: boolean;
   /**
@@ -37,14 +39,16 @@ export interface IoOptions extends DeadlineOptions {
 /** How a write is carried out, and when to stop waiting for its answer. */
 export interface WriteOptions extends IoOptions {
   /**
-   * Whether each region's device is flushed before that region's data (`REQ_PREFLUSH`): what was answered before is on the medium before any
-   * of the data is. When the flush fails, the region's bit is set and its data is not written. A region of 0 sectors is flushed, too.
+   * Whether each region's device is flushed before that region's data is written (`REQ_PREFLUSH`): all writes that were answered before are
+   * on the medium before any of the data is. When the flush fails, the region's bit is set and its data is not written. The device of a
+   * region of 0 sectors is flushed, too. Default: `false`.
    */
   preflush?: boolean;
   /**
-   * Whether the data is on the medium when the write is answered (`REQ_FUA`), as by `RWF_DSYNC`: by a write through the device's cache where
-   * the device has that, and by a flush after the write elsewhere. Through the page cache, writes to one device share their flushes.
-   * When such a write fails, a flush of the device may have failed, so it is not known which of the writes before are on the medium.
+   * Whether the data is on the medium when the write is answered (`REQ_FUA`). With `RWF_DSYNC`, the kernel writes through the device's cache
+   * where the device can (FUA), and flushes the device after the write elsewhere. A device that is open through the page cache is flushed
+   * after the write, and its writes share these flushes. When such a write fails, a flush may have failed, so it is not known which of the
+   * writes before it are on the medium. Default: `false`.
    */
   fua?: boolean;
 }
@@ -54,8 +58,8 @@ export interface ZeroOptions extends DeadlineOptions {
   /** Whether the device may give the space back, so that a later write may find none. Default: `false`. */
   unmap?: boolean;
   /**
-   * Whether zeroes are written as data where the device cannot make them. Default: `true`. With `false`, such a device is its region's bit,
-   * with `EOPNOTSUPP`.
+   * Whether zeroes are written as data where the device cannot make them. Default: `true`. With `false`, the bit of such a device's region
+   * is set, with `EOPNOTSUPP`.
    */
   fallback?: boolean;
 }
@@ -86,8 +90,8 @@ const abortedOf = Object.getOwnPropertyDescriptor(AbortSignal.prototype, "aborte
  * @param options The options.
  * @param op The operation.
  * @returns What was checked.
- * @throws {TypeError} When the signal is none, a switch is no boolean, or an option does not go with the operation.
- * @throws {RangeError} When the timeout is no time, or the priority is none.
+ * @throws {TypeError} When the signal is no `AbortSignal`, a switch is no boolean, or an option does not go with the operation.
+ * @throws {RangeError} When the timeout or the priority is out of its range.
  * @throws {SystemError} `EPERM` when the process may not use the priority.
  */
 export function checkOptions(options: AnyOptions, op: Operation): CheckedOptions {

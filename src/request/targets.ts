@@ -1,5 +1,5 @@
 /**
- * Regions as some calls take them: the devices of a flush, and the regions of a block that is written again and again.
+ * Arguments that become regions: the devices of a flush, and the block and regions of a `writeSame`.
  *
  * @module
  */
@@ -13,17 +13,17 @@ import type { Operation } from "../schedule/io.ts";
 import type { CheckedOptions } from "./options.ts";
 import type { IoRegion } from "./region.ts";
 
-/** The longest block that is written again and again: no logical block is longer (ZFS). */
+/** The longest block of a `writeSame`: no logical block is longer (ZFS). */
 const MOST_BLOCK = 16 << 20;
-/** The block is copied so often that it has about so many bytes. */
+/** Copies of the block are joined up to about this many bytes, so that an SQE names few iovecs. */
 const PATTERN = 1 << 20;
 
 /**
  * The regions of a flush.
  *
  * @param targets Devices, or regions.
- * @returns Regions: a device is one of 0 sectors.
- * @throws {TypeError} When it is no array.
+ * @returns Regions: for a device, a region of 0 sectors.
+ * @throws {TypeError} When `targets` is no array.
  */
 export function flushed(targets: readonly (BlockDevice | IoRegion)[]): readonly IoRegion[] {
   if (!Array.isArray(targets)) {
@@ -34,7 +34,7 @@ export function flushed(targets: readonly (BlockDevice | IoRegion)[]): readonly 
   );
 }
 
-/** A block that is written again and again, as a request. */
+/** The request of a `writeSame`: a write of the repeated block, or a write of zeroes, which has no memory. */
 export interface Same {
   readonly op: Operation;
   readonly regions: readonly IoRegion[];
@@ -43,7 +43,7 @@ export interface Same {
 }
 
 /**
- * Makes a request of a block that is written again and again.
+ * Makes the request of a `writeSame`.
  *
  * @param regions The regions.
  * @param block The block.
@@ -76,7 +76,7 @@ export function sameOf(
   return { op: write, regions: copies, memory: new Repeated(bytes), options };
 }
 
-// Copies of the regions, so that each property is read once. What is no region is left to the check of all requests.
+// Copies the regions, so that each property is read once. A value that is no region is refused later, by `checkRegions`.
 function wholeBlocks(regions: readonly IoRegion[], sectors: number): readonly IoRegion[] {
   if (!Array.isArray(regions)) return regions;
   return regions.map((region, i) => {

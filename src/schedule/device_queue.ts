@@ -25,7 +25,7 @@ export class DeviceQueue<Region extends Queued<Region>> {
   place = -1;
   /** The first region with something left to issue. */
   head: Region | null = null;
-  /** The flushes that take turns; null for a device that is open for direct I/O, where each flush has an answer of its own. */
+  /** The syncs, which take turns; null for a device that is open for direct I/O, where the kernel answers each flush by itself. */
   readonly syncs: Syncs | null;
   #tail: Region | null = null;
 

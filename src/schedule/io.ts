@@ -42,7 +42,10 @@ export interface Operation {
   readonly options: readonly string[];
   /** The length of a region in bytes. A flush moves none. */
   span(sectors: number): number;
-  /** The error number that a region gets without any I/O, as its device is known not to do this; 0 for none. Null: devices always try. */
+  /**
+   * The error number with which a region fails without any I/O, as its device is known to lack the operation; 0: the device is tried. Null for
+   * an operation that every device is tried for.
+   */
   readonly refuses: ((region: RegionIo) => number) | null;
   /** The bytes of a region that its next SQE carries. */
   next(region: RegionIo): number;
@@ -62,11 +65,11 @@ export class RegionIo {
   readonly index: number;
   /** The device; null between two requests. */
   device!: BlockDevice;
-  /** A flush that is due before any transfer of its own: the preflush; or `postflush`, once its transfers have ended. */
+  /** The flush that is due before any transfer: the preflush, or, once all transfers have ended, the postflush. Null: none is due. */
   flush: Operation | null = null;
-  /** A flush that is to follow its last transfer: that of a durable write where `RWF_DSYNC` does not do. */
+  /** The flush that follows the last transfer of a durable write where `RWF_DSYNC` is not enough; null for none. */
   postflush: Operation | null = null;
-  /** How many syncs of its device had failed when it was accepted, or its first data was issued. */
+  /** How many syncs of its device had failed when it was accepted; for a region with data, when its first data was issued. */
   syncFailures = 0;
   /** Where its I/O queues. */
   queue!: DeviceQueue<RegionIo>;
@@ -103,7 +106,7 @@ export class RegionIo {
    * Notes a failure. Of several, the one at the lowest byte counts.
    *
    * @param errno The error number.
-   * @param byte The first byte that is not known to be transferred. Nothing is, while the flush of a durable write is still to come.
+   * @param byte The first byte that is not known to be transferred. While a postflush is still to come, that is the region's first byte.
    */
   fail(errno: number, byte: number): void {
     const at = this.postflush === null ? byte : 0;
@@ -112,7 +115,7 @@ export class RegionIo {
     this.failedAt = at;
   }
 
-  /** Fails it without any I/O. */
+  /** Fails the region without any I/O. */
   refuse(errno: number): void {
     this.fail(errno, 0);
     this.stop();
@@ -123,7 +126,7 @@ export class RegionIo {
     return this.postflush === null ? this.io.rwFlags : 0;
   }
 
-  /** Ends it where it is: no more of it is issued, in no later window either. */
+  /** Ends the region where it is: no more bytes of it are issued, in this window or a later one. */
   stop(): void {
     this.flush = this.postflush = null;
     this.end = this.bytes = this.issued;
@@ -142,19 +145,19 @@ export class RegionIo {
 export class Io {
   /** The request that it is part of. The scheduler does not look at it. */
   readonly owner: unknown;
-  /** What is to be done. */
+  /** The operation. */
   op!: Operation;
   /** Whether a failed transfer is searched for its first bad block. */
   locate = false;
-  /** The flush that goes before the transfers of each region; null for none. */
+  /** The flush before the transfers of each region; null for none. */
   preflush: Operation | null = null;
   /** `RWF_*` flags of reads and writes. */
   rwFlags = 0;
-  /** The flush that follows the transfers of a region where `RWF_DSYNC` does not do; null for none. */
+  /** The flush after the transfers of each region where `RWF_DSYNC` is not enough; null for none. */
   postflush: Operation | null = null;
   /** The I/O priority of reads and writes; 0: the process's. */
   ioprio = 0;
-  /** Whether written zeroes may give the space back. */
+  /** Whether a write of zeroes may give the space back. */
   unmap = false;
   /** Whether zeroes are written as data where a device cannot make them. */
   fallback = true;
@@ -168,7 +171,7 @@ export class Io {
   pending = 0;
   /** Whether its request was answered at a deadline: no more SQEs of it are issued. */
   abandoned = false;
-  /** Whether the program stands still until it is done. */
+  /** Whether the call blocks this thread until the operation is done. */
   blocks = false;
 
   constructor(owner: unknown) {
@@ -184,7 +187,7 @@ export class Io {
     region.sector = sector;
     region.bytes = this.op.span(count);
     region.flush = this.preflush;
-    // Through the page cache, RWF_DSYNC would be a sync of its own, beside those that take turns.
+    // Through the page cache, RWF_DSYNC would sync beside the syncs that take turns (see syncs.ts), and one could get the other's error.
     region.postflush = !device.direct || device.ignoresDsync === true ? this.postflush : null;
     region.errno = 0;
     region.failedAt = 0;
@@ -223,7 +226,7 @@ export class Transfer {
   generation = 0;
   /** Its region; null while the slot is free. */
   region: RegionIo | null = null;
-  /** What it does: the operation of its region, or a flush of it. */
+  /** The operation of its region, or the flush that is due. */
   op!: Operation;
   /** The first byte that is not transferred yet. */
   offset = 0;
@@ -236,7 +239,7 @@ export class Transfer {
   requested = 0;
   /** Whether the SQE in flight names a registered buffer. */
   fixed = false;
-  /** Which of its ways the operation took for the SQE in flight, when it has several; 0 before the first SQE. */
+  /** The way (`BY_*` of src/device/abilities.ts) of the SQE in flight, for an operation that has several; 0 before the first SQE. */
   way = 0;
   /** The error number of its failure, once it failed. */
   errno = 0;
@@ -258,7 +261,7 @@ export class Transfer {
     this.generation = (this.generation + 1) >>> 0;
     this.region = region;
     this.op = region.flush ?? region.io.op;
-    // Of a flush that fails, nothing is known: the region has failed at its start.
+    // When a flush fails, no byte of the region is known to be on the medium: it fails at its start.
     this.offset = region.flush === null ? region.issued : 0;
     this.end = region.issued + length;
     this.segment = region.segment;

@@ -66,7 +66,7 @@ export class Scheduler {
     this.#slots = new SlotTable(engines.capacity);
   }
 
-  /** Whether a region or a transfer waits for room or its share. */
+  /** Whether a region or a transfer waits for room in its engine, or for its device's share of the slots. */
   get waiting(): boolean {
     return this.#ready.length > 0 || this.#again.length > 0 || this.#engines.queued > 0;
   }
@@ -77,7 +77,7 @@ export class Scheduler {
   }
 
   /**
-   * The queue of a device; a device is registered with the ring when it is first named.
+   * The queue of a device. When a request first names a device, its file is put into the table of files of the client's engine.
    *
    * @param device The device.
    * @param i The region's place in its request.
@@ -120,7 +120,7 @@ export class Scheduler {
     }
   }
 
-  /** Takes in all CQEs of the ring. `collect` then gives the regions that they ended. @returns How many CQEs. */
+  /** Takes in the CQEs of all engines. `collect` then gives the regions that have ended. @returns How many CQEs. */
   reap(): number {
     const { all: engines } = this.#engines;
     let all = 0;
@@ -134,7 +134,7 @@ export class Scheduler {
     return all;
   }
 
-  /** Gives the next region that has ended: its window is done, or it failed or was abandoned. Each is given once; null when none is left. */
+  /** The next region that has ended: its window is done, or it failed or was abandoned. Each is returned once; null when none is left. */
   collect(): RegionIo | null {
     if (this.#collected < this.#endedCount) return this.#ended[this.#collected++]!;
     if (this.#endedCount > MOST_KEPT) this.#ended = [];
@@ -155,7 +155,7 @@ export class Scheduler {
       region.flush = null;
       if (queue.head === null && queue.place >= 0) this.#retire(queue);
       if (region.transfers === 0) this.#ended[this.#endedCount++] = region;
-      // It may have been the one whose flush the others wait for.
+      // Its flush may have been due on behalf of the regions that wait. Another region's flush takes its place.
       if (due && queue.syncs !== null) this.#nextSync(queue.syncs);
     }
   }
@@ -235,10 +235,10 @@ export class Scheduler {
       if (queue.syncs !== null && !queue.syncs.admit(region)) return 0;
     }
     const transfer = this.#slots.take();
-    // A flush is one transfer. The region comes back to its queue when that is done.
+    // A flush is one transfer. The region comes back to its queue when the flush is done.
     const length = region.flush === null ? region.io.op.next(region) : 1;
     if (!(length > 0)) throw new DmioFault(`an SQE of ${length} bytes for ${queue.device.path}`);
-    // Its data can only be lost from here on.
+    // A sync that failed before its first data was issued lost none of that data.
     if (region.flush === null && region.issued === 0) region.syncFailures = queue.syncs?.failures ?? 0;
     transfer.start(region, length);
     region.transfers++;
@@ -326,7 +326,7 @@ export class Scheduler {
     if (next !== undefined) this.#enqueue(next);
   }
 
-  // A flush of a region has ended. After a preflush the region's own transfers follow, unless it failed or the request was answered meanwhile.
+  // A flush of a region has ended. After a preflush the region's own transfers follow, unless the flush failed or the request was abandoned.
   #flushed(region: RegionIo): void {
     region.flush = null;
     const { syncs } = region.queue;
@@ -339,7 +339,7 @@ export class Scheduler {
     else this.#enqueue(region);
   }
 
-  // All transfers of a region, or of its window, have ended. When they were the last, and none failed, the flush after them is due.
+  // All transfers of a region, or of its window, have ended. After the last window of a region that did not fail, its postflush is due.
   #transferred(region: RegionIo): void {
     const last = region.end >= region.bytes && region.errno === 0 && !region.io.abandoned;
     if (!last || region.postflush === null) {

@@ -1,9 +1,9 @@
 /**
  * Syncs: the flushes of a device that is written through the page cache.
  *
- * The kernel reports once to an open file that it could not write a page (`file_check_and_advance_wb_err`): of two syncs that overlap, one
- * gets the error and the other succeeds, whatever either had written. So the syncs of one device take turns, and a failed one fails all
- * that was accepted before its end.
+ * When the kernel could not write a page, it reports that to an open file once (`file_check_and_advance_wb_err`). Of two syncs that overlap,
+ * one gets the error and the other succeeds, whichever had written the page. So the syncs of one device take turns, and a sync that fails
+ * fails all flushes and durable writes that were accepted before its end.
  *
  * @module
  */
@@ -12,9 +12,9 @@ import type { RegionIo } from "./io.ts";
 
 /** The syncs of one device. */
 export class Syncs {
-  /** How many have failed. */
+  /** How many syncs have failed. */
   failures = 0;
-  /** The error number of the last failed one, and whether the device was gone. */
+  /** The error number of the last sync that failed, and whether the device was gone. */
   errno = 0;
   gone = false;
 
@@ -25,7 +25,7 @@ export class Syncs {
    * Takes a region whose flush is due.
    *
    * @param region The region.
-   * @returns Whether its flush is issued now, for all that wait. Otherwise the region waits for its turn.
+   * @returns Whether its flush is issued now, on behalf of all regions that wait. If not, the region waits for the sync in flight to end.
    */
   admit(region: RegionIo): boolean {
     if (this.#served.length > 0) {
@@ -51,12 +51,12 @@ export class Syncs {
     return served;
   }
 
-  /** Removes and gives the first region that waits, unless a sync is in flight: its flush is to be issued next. */
+  /** Removes the first region that waits, unless a sync is in flight. @returns The region, whose flush is to be issued next. */
   next(): RegionIo | undefined {
     return this.#served.length > 0 ? undefined : this.#waiting.shift();
   }
 
-  /** Removes a region that waits. @returns Whether it did. */
+  /** Removes a region that waits. @returns Whether the region was waiting. */
   remove(region: RegionIo): boolean {
     const at = this.#waiting.indexOf(region);
     if (at >= 0) this.#waiting.splice(at, 1);

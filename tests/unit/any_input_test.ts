@@ -142,7 +142,7 @@ Deno.test("any value in place of any argument of a new call is taken, or refused
       } catch (error) {
         refused++;
         // Without a client of its own, a dm-io request goes to that of `dmIoGet`, which is not there.
-        if ((error as Error).message.startsWith("no pages were got: call dmIoGet")) return;
+        if ((error as Error).message.startsWith("there is no pool: call dmIoGet")) return;
         assert(error instanceof TypeError || error instanceof RangeError, `${name} threw ${error}`);
         assert(!ACCIDENTAL.test(error.message), `${name}: ${error.message}`);
       } finally {
