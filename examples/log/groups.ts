@@ -37,17 +37,20 @@ export function region(bdev: BlockDevice, at: number, bytes: number): IoRegion {
 /**
  * Makes a group in memory of as many records as fit.
  *
+ * @param from The first of the records that goes in.
+ * @param number The number that it has in the log.
  * @returns How many they are, and the bytes to write.
  */
 export function pack(
   memory: Uint8Array,
-  waiting: Iterable<{ record: Uint8Array }>,
+  records: readonly Uint8Array[],
+  from: number,
   generation: number,
   number: number,
 ): { count: number; bytes: number } {
   const view = viewOf(memory);
   let [count, used] = [0, HEAD];
-  for (const { record } of waiting) {
+  for (let record = records[from]; record !== undefined; record = records[from + count]) {
     if (used + LENGTH + record.length > GROUP) break;
     view.setUint32(used, record.length, true);
     memory.set(record, used + LENGTH);

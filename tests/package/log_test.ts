@@ -35,12 +35,11 @@ async function appendUntilItFails(
 ): Promise<{ made: string[]; answered: number }> {
   const made: string[] = [];
   let answered = 0;
-  const first = log.next;
   const appender = async () => {
     for (;;) {
       const record = recordOf(random, `life ${life}, record ${made.length} `);
       made.push(record);
-      assertEquals(await log.append(encoder.encode(record)), first + made.indexOf(record));
+      await log.append(encoder.encode(record));
       answered++;
     }
   };
@@ -96,7 +95,7 @@ Deno.test("a record that recovery found survives a power cut, though its program
   await log.close();
   const { generation, end, next } = log;
   const memory = new Uint8Array(BLOCK);
-  pack(memory, [{ record: encoder.encode("b") }], generation, next);
+  pack(memory, [encoder.encode("b")], 0, generation, next);
   (await io.write([region(bdev, end, BLOCK)], memory)).orThrow();
   const { log: again, records } = await opened(io, bdev);
   await again.close();
@@ -143,7 +142,8 @@ Deno.test("appends that come while a group is in flight share the next write", a
   while (hang.hits === 0) await new Promise((resolve) => setTimeout(resolve, 1));
   for (const record of ["c", "d", "e"]) appends.push(log.append(encoder.encode(record)));
   hang.remove();
-  assertEquals(await Promise.all(appends), [0, 1, 2, 3, 4]);
+  await Promise.all(appends);
+  assertEquals(log.next, 5);
   await log.close();
   const found: number[] = [];
   for await (const { records } of groups(io, bdev)) found.push(records.length);
@@ -174,7 +174,8 @@ Deno.test("an append whose write fails rejects, and so do all later ones, until 
   await log.close();
   const { log: again, records } = await opened(io, bdev);
   assertEquals(records, ["a"]);
-  assertEquals(await again.append(encoder.encode("e")), 1);
+  await again.append(encoder.encode("e"));
+  assertEquals(again.next, 2);
   await again.close();
 });
 
@@ -196,11 +197,12 @@ async function killTenTimes(path: string): Promise<void> {
       "log.ts",
       [path],
       lines(known),
-      known + 1 + kill * 40,
+      known + 1 + kill % 5,
+      kill,
     );
     assertEquals(signal, "SIGKILL");
     await untilFree(path);
-    const answered = Number(printed.at(-1)) + 1;
+    const answered = Number(printed.at(-1));
     assertGreater(answered, known);
     const { code, stdout, stderr } = await runExample("log.ts", [path]);
     assertEquals([code, stderr], [0, ""]);
@@ -235,6 +237,6 @@ Deno.test("the log demonstrates itself, and a torn group is not recovered", asyn
 
 Deno.test("the log prints its usage for options that it has not", async () => {
   for (const args of [["--help"], ["--create"], ["a", "b"]]) {
-    assertStringIncludes((await runExample("log.ts", args)).stdout, "usage: log.ts");
+    assertStringIncludes((await runExample("log.ts", args)).stdout, "usage: log.ts [[--create] PATH]");
   }
 });

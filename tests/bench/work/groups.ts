@@ -1,6 +1,7 @@
 import type { Group } from "../rows.ts";
 import type { TestBed } from "../test_bed.ts";
 import { heap, live, startup } from "./costs.ts";
+import { logAppends } from "./logging.ts";
 import { pageCache, readMany, readOne, slowDevice, withoutIoUring } from "./reading.ts";
 import { readableStream, writableStream } from "./streams.ts";
 import { mirroredWrites, regionsPerRequest, sequentialWrites } from "./writing.ts";
@@ -20,6 +21,8 @@ export function groups(bed: TestBed): Group[] {
     readableStream(bed),
     writableStream(bed),
     regionsPerRequest(bed),
+    logAppends(bed, 1, 1.0),
+    logAppends(bed, 64, 1.2),
     heap(bed),
     startup(bed),
     live(bed),
