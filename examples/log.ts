@@ -46,7 +46,7 @@ export class Log {
 
   /** Opens a log, and calls `found` with each record. It rejects when the device cannot be read, holds no log, or is damaged. */
   static async open(io: Log["io"], bdev: BlockDevice, found: (record: Uint8Array) => void): Promise<Log> {
-    // What a killed program wrote last may be in the device's cache alone: a power cut must not take what is recovered here.
+    // The last writes of a killed program may be in the device's cache alone. After the flush, no power cut takes a record that is found here.
     (await io.flush([bdev])).orThrow();
     let [generation, end, next] = [0, 0, 0];
     for await (const group of groups(io, bdev)) {
@@ -60,8 +60,8 @@ export class Log {
   /**
    * Appends a record, which must not change before the answer. Records that come while a group is in flight go in the next one.
    *
-   * @returns The record's number, once it is durable. When the device is full or a write fails, this and all later appends reject, and
-   * recovery alone can tell which of them are there.
+   * @returns The record's number, once it is durable. When the device is full or a write fails, this append and all later ones reject. Only the
+   * next open can tell which of their records are in the log.
    */
   append(record: Uint8Array): Promise<number> {
     if (record.length > MOST) {
