@@ -45,7 +45,7 @@ export class Log {
 
   /** Opens a log, and calls `found` with each record. It rejects when the device cannot be read, holds no log, or is damaged. */
   static async open(io: Log["io"], bdev: BlockDevice, found: (record: Uint8Array) => void): Promise<Log> {
-    // What a killed program wrote last may be in the device's cache alone: a power cut must not take what is recovered here.
+    // The last writes of a killed program may be in the device's cache alone. After the flush, no power cut takes a record that is found here.
     (await io.flush([bdev])).orThrow();
     let [generation, end, next] = [0, 0, 0];
     for await (const group of groups(io, bdev)) {

@@ -5,9 +5,10 @@
  *     raid1.ts [--create] LEG LEG...  makes the legs, devices or files, equal; then writes standard input to the mirror, and prints how many
  *                                     bytes of it the mirror has. --create makes the mirror: what the LEGs hold is LOST
  *
- * Before the data of a write goes to the legs, the parts that it touches are marked as dirty, durably on all of them. So after a crash in the
- * middle of a write, the next open copies the dirty parts of one leg to the others. Before a write is answered that a leg failed, the other
- * legs get a newer state than that leg. So no open reads from it before it got what it missed. `raid1/legs.ts` keeps that.
+ * Before the data of a write goes to the legs, the parts that it touches are marked as dirty, durably on all legs. So after a crash in the
+ * middle of a write, the next open copies the dirty parts of one leg to the others. When a leg fails a write, the other legs get a newer
+ * state before the write is answered. So no open reads from the failed leg before it got the data that it missed. `raid1/legs.ts` keeps the
+ * state.
  *
  * @module
  */
@@ -65,7 +66,7 @@ async function demonstrate(): Promise<void> {
     const data = new Uint8Array(MIB);
     await use([a, b], Raid1.create, async (mirror) => {
       await mirror.write(0, data.fill(1));
-      Deno.truncateSync(a, MIB); // what is read behind that fails with EIO
+      Deno.truncateSync(a, MIB); // reads behind the new end fail with EIO
       await mirror.read(0, data.fill(0));
       console.log(
         `read ${data[0]} from b.img; a.img has ${Deno.statSync(a).size / MIB} MiB, it was written again`,

@@ -1,5 +1,5 @@
 /**
- * POSIX asynchronous I/O: the only way in libc to sync a file on another thread and get the error number. `fdatasync(2)` on a thread of
+ * POSIX asynchronous I/O: libc's way to sync a file on another thread and get the error number. `fdatasync(2)` on a thread of
  * Deno sets `errno` in that thread, where it cannot be read.
  *
  * @module

@@ -8,6 +8,7 @@ import { errno, libc } from "./libc.ts";
 import { SystemError } from "./errno.ts";
 import { MappedMemory } from "./memory.ts";
 import { __kernel_timespec, pollfd } from "./layout.ts";
+import { setTimespec } from "./timespec.ts";
 import { EFD_CLOEXEC, EFD_NONBLOCK, POLLIN } from "./uapi.ts";
 
 const COUNTER = new Uint8Array(8);
@@ -135,15 +136,7 @@ export class BlockingEventFd implements Disposable {
    */
   wait(timeout: number): void {
     const bounded = timeout !== Infinity;
-    if (bounded) {
-      const seconds = Math.floor(timeout / 1e6);
-      this.#timeout.setBigInt64(__kernel_timespec.tv_sec, BigInt(seconds), true);
-      this.#timeout.setBigInt64(
-        __kernel_timespec.tv_nsec,
-        BigInt(Math.ceil((timeout - seconds * 1e6) * 1000)),
-        true,
-      );
-    }
+    if (bounded) setTimespec(this.#timeout, 0, timeout);
     const fds = new Uint8Array(this.#poll.buffer);
     const signalled = libc().ppoll(fds, 1n, bounded ? new Uint8Array(this.#timeout.buffer) : null, null);
     if (signalled > 0) libc().read(this.fd, COUNTER, 8n);

@@ -135,7 +135,6 @@ export const SYS_io_submit: number = generic ? 2 : 209;
 export const SYS_io_getevents: number = generic ? 4 : 208;
 export const SYS_ioctl: number = generic ? 29 : 16;
 export const SYS_fallocate: number = generic ? 47 : 285;
-export const SYS_fsync: number = generic ? 82 : 74;
 export const SYS_fdatasync: number = generic ? 83 : 75;
 export const SYS_futex: number = generic ? 98 : 202;
 export const SYS_preadv2: number = generic ? 286 : 327;

@@ -84,7 +84,7 @@ export function dmIoClientDestroy(client: IoClient): Promise<void> {
 /**
  * Carries out one operation on one or more regions (`dm_io`).
  *
- * @param request The operation, its memory, and who gets the answer.
+ * @param request The operation, its memory, its callback, its client and its I/O priority.
  * @param numRegions How many of `where`, 1 to 64.
  * @param where The regions. A region of 0 sectors is skipped, unless the request flushes.
  * @param syncErrorBits Element 0 is set when the call waits: bit `i` when region `i` failed. May be null.

@@ -9,23 +9,23 @@
 import { crc32 } from "node:zlib";
 import { type BlockDevice, type IoRegion, type IoService, SECTOR_SIZE } from "../../mod.ts";
 
-/** Groups begin at multiples of so many bytes. No device has longer blocks inside, so a write never touches the group before its own. */
+/** Groups begin at multiples of this many bytes. Disks have no longer physical blocks, so a write never touches a block of another group. */
 export const BLOCK = 4096;
 /** The most bytes of a group. */
 export const GROUP: number = 64 * BLOCK;
-/** What is read at once. */
+/** Bytes of one read. */
 const WINDOW = 256 * BLOCK;
 const HEAD = 20;
 const LENGTH = 4;
 /** The most bytes of a record. */
 export const MOST: number = GROUP - HEAD - LENGTH;
 
-/** A whole group. */
+/** A group that is not torn. */
 export interface Group {
   readonly generation: number;
   readonly number: number;
   readonly records: readonly Uint8Array[];
-  /** Bytes that it takes, whole blocks. */
+  /** Its bytes on the device, whole blocks. */
   readonly bytes: number;
 }
 
@@ -70,7 +70,7 @@ export function pack(
  * Reads the groups of a log, up to the first that is torn: the end, as one group is in flight at a time.
  *
  * @throws {IoError} When the device cannot be read.
- * @throws {Error} When groups follow a torn one, which must have been whole when they were begun: the device lost it.
+ * @throws {Error} When a group follows a torn one: the earlier group was durable before the later one was written, so the device lost it.
  */
 export async function* groups(
   io: Pick<IoService, "read" | "pool">,
@@ -78,7 +78,7 @@ export async function* groups(
 ): AsyncGenerator<Group> {
   const size = Math.floor(bdev.sectors * SECTOR_SIZE / BLOCK) * BLOCK;
   const window = io.pool.alloc(WINDOW / BLOCK);
-  let [from, to] = [0, 0]; // which bytes of the device the window holds
+  let [from, to] = [0, 0]; // the bytes of the device that the window holds
   const groupAt = async (at: number): Promise<Group | null> => {
     const most = Math.min(GROUP, size - at);
     if (most <= 0) return null;
@@ -108,7 +108,7 @@ export async function* groups(
   }
 }
 
-// Gives null for what is torn, or is no group.
+// Null when the group is torn, and when there is none.
 function unpack(memory: Uint8Array): Group | null {
   const view = viewOf(memory);
   const end = HEAD + view.getUint32(16, true);

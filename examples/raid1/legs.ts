@@ -1,5 +1,5 @@
 /**
- * The legs of a mirror, and what of it is durably known: which legs have all data, and which parts are dirty, as they may differ.
+ * The legs of a mirror, and its durable state: which legs have all data, and which parts are dirty, as they may differ between legs.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { DATA, partOf, readState, type State, writeState } from "./state.ts";
 /** One leg. */
 export interface Leg {
   readonly bdev: BlockDevice;
-  /** `"current"` has all data; `"copying"` gets each write, but lacks some data; `"failed"` gets nothing. */
+  /** A `"current"` leg has all data; a `"copying"` one gets each write, but lacks some data; a `"failed"` one gets no writes. */
   state: "current" | "copying" | "failed";
 }
 
@@ -31,7 +31,7 @@ export class Legs {
     this.part = partOf(state.sectors);
   }
 
-  /** Reads what the legs hold. Those that missed a change of the state are failed. */
+  /** Reads the state of each leg. A leg that missed a change of the state is failed. */
   static async open(io: Legs["io"], devices: BlockDevice[]): Promise<Legs> {
     const states = await Promise.all(devices.map((bdev) => readState(io, bdev)));
     const newest = states.reduce((a, b) => b.changes > a.changes ? b : a);
@@ -49,7 +49,7 @@ export class Legs {
     return this.all.filter(({ state }) => state === "current");
   }
 
-  /** The legs that get what is written. */
+  /** The legs that get writes. */
   get working(): Leg[] {
     return this.all.filter(({ state }) => state !== "failed");
   }
@@ -59,7 +59,7 @@ export class Legs {
     return (this.#state.dirty[part >> 3]! >> (part & 7) & 1) === 1;
   }
 
-  /** Marks the parts of some sectors as dirty. It resolves when the legs hold that. */
+  /** Marks the parts of some sectors as dirty. It resolves when the marks are durable. */
   async mark(sector: number, count: number): Promise<void> {
     this.#check(sector, count);
     let known = true;
@@ -77,14 +77,14 @@ export class Legs {
   }
 
   /**
-   * Marks the legs that failed. The last current one stays, as no other is better. It resolves when the others hold a newer state, so that no
-   * open takes a failed one for current.
+   * Marks the legs that failed. The last current leg stays current, as no other leg has all data. It resolves when the other legs hold a newer
+   * state, so that no open takes a failed leg for current.
    *
-   * @throws {IoError} When the last current one failed.
+   * @throws {IoError} When the last current leg failed.
    */
   async lose(result: IoResult, legs: Leg[]): Promise<void> {
     this.#fail(result, legs);
-    // A leg may have failed another write, and miss this one therefore: the others hold that, too, before this is answered.
+    // A leg that failed another write may miss this one. So this write, too, is answered only after the state without that leg is durable.
     await (result.ok ? this.#saving : this.#save());
     if (legs.some((leg, i) => leg.state === "current" && result.failed(i))) result.orThrow();
   }
@@ -114,7 +114,7 @@ export class Legs {
     });
   }
 
-  // Writes the next state to the current legs, until all of them that are left hold it.
+  // Writes the next state to the current legs, until all legs that did not fail hold it.
   async #write(): Promise<void> {
     for (let done = false; !done;) {
       this.#state = { ...this.#state, changes: this.#state.changes + 1 };

@@ -18,7 +18,7 @@ export class Raid1 {
 
   private constructor(readonly io: Pick<IoService, "read" | "write" | "flush">, readonly legs: Legs) {}
 
-  /** Makes a mirror. Its legs become as the first, behind their first MiB. */
+  /** Makes a mirror with the data of the first leg, which is copied to the others. The first MiB of each leg is for the state. */
   static async create(io: Raid1["io"], devices: BlockDevice[]): Promise<Raid1> {
     await createState(io, devices);
     return await Raid1.open(io, devices);
@@ -31,14 +31,14 @@ export class Raid1 {
     return mirror;
   }
 
-  /** Reads from the first leg that can. A leg that could not gets the data anew. It rejects when no leg can. */
+  /** Reads from the first leg that can be read. When an earlier leg failed, the data is written to it again. It rejects when no leg can be read. */
   async read(sector: number, data: Uint8Array): Promise<void> {
     const [first] = this.legs.current;
     if (await this.#read(sector, data) === first) return;
     await this.#exclusive(() => this.#copy(sector, data.length / SECTOR_SIZE));
   }
 
-  /** Writes to all legs. A leg that fails is failed until {@linkcode Raid1.resync}. It rejects when no leg has the data. */
+  /** Writes to all legs. A leg that fails gets no more writes until {@linkcode Raid1.resync}. It rejects when no leg has the data. */
   async write(sector: number, data: Uint8Array): Promise<void> {
     while (this.#alone !== null) await this.#alone;
     const write = this.#write(sector, data);
@@ -46,7 +46,7 @@ export class Raid1 {
     await write.finally(() => this.#writes.delete(write));
   }
 
-  /** Makes all that was written durable; then no part is dirty, unless a leg is failed or missing. */
+  /** Makes all written data durable. Then no part is dirty, unless a leg is failed or missing. */
   async flush(): Promise<void> {
     await this.#exclusive(async () => {
       await this.#flush();
@@ -85,7 +85,7 @@ export class Raid1 {
     await this.legs.lose(await this.io.write(regions, data), legs);
   }
 
-  // Gives the leg that the data is from.
+  // Returns the leg that the data is from.
   async #read(sector: number, data: Uint8Array): Promise<Leg> {
     let result: IoResult | undefined;
     for (const leg of this.legs.current) {
@@ -106,7 +106,7 @@ export class Raid1 {
     }
   }
 
-  // Runs alone: after the writes in flight, before those that come. Those that waited begin before the next work that is to run alone.
+  // Runs work alone: after the writes in flight, before later ones. Writes that waited for it begin before other work runs alone.
   async #exclusive(work: () => Promise<void>): Promise<void> {
     while (this.#alone !== null) await this.#alone;
     const turn = Promise.allSettled(this.#writes).then(work);

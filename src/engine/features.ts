@@ -16,7 +16,7 @@ export interface EngineFeatures {
   readonly kernelAio?: boolean;
   /** `IORING_SETUP_SINGLE_ISSUER`: only this thread submits (Linux 6.0). */
   readonly singleIssuer: boolean;
-  /** `IORING_SETUP_DEFER_TASKRUN`: completions are made when asked for, not by interrupt (Linux 6.1). */
+  /** `IORING_SETUP_DEFER_TASKRUN`: completions are made when the program enters the kernel, not by interrupt (Linux 6.1). */
   readonly deferTaskrun: boolean;
   /** `IORING_SETUP_COOP_TASKRUN`: no interrupt to run completions (Linux 5.19). */
   readonly coopTaskrun: boolean;

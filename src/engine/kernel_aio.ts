@@ -8,6 +8,7 @@
 import { errno, libc } from "../../ffi/libc.ts";
 import { __kernel_timespec, io_event, iocb } from "../../ffi/layout.ts";
 import { MappedMemory, viewOf } from "../../ffi/memory.ts";
+import { setTimespec } from "../../ffi/timespec.ts";
 import {
   IOCB_CMD_PREAD,
   IOCB_CMD_PREADV,
@@ -187,15 +188,7 @@ export class KernelAio {
    */
   wait(least: number, timeout: number): boolean {
     const at = __kernel_timespec.size;
-    if (timeout !== Infinity) {
-      const seconds = Math.floor(timeout / 1e6);
-      this.#view.setBigInt64(at + __kernel_timespec.tv_sec, BigInt(seconds), true);
-      this.#view.setBigInt64(
-        at + __kernel_timespec.tv_nsec,
-        BigInt(Math.ceil((timeout - seconds * 1e6) * 1000)),
-        true,
-      );
-    }
+    if (timeout !== Infinity) setTimespec(this.#view, at, timeout);
     const pointer = (offset: number) => Deno.UnsafePointer.offset(this.#memory.pointer, offset);
     const events = pointer(this.#eventsAt);
     const arg = timeout === Infinity ? null : pointer(at);

@@ -135,7 +135,7 @@ export function allowWorkers(structs: Structs, count: number): void {
 }
 
 /**
- * Whether the kernel knows `IORING_OP_READ` and `IORING_OP_WRITE`. A kernel that can't be asked is taken not to.
+ * Whether the kernel knows `IORING_OP_READ` and `IORING_OP_WRITE`; `false` when it refuses the probe.
  *
  * @param structs The structures of a ring that is set up.
  * @returns Whether both are there.

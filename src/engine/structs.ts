@@ -4,14 +4,9 @@
  * @module
  */
 
-import {
-  __kernel_timespec,
-  io_uring,
-  io_uring_getevents_arg,
-  io_uring_params,
-  iovec,
-} from "../../ffi/layout.ts";
+import { io_uring, io_uring_getevents_arg, io_uring_params, iovec } from "../../ffi/layout.ts";
 import { MappedMemory, viewOf } from "../../ffi/memory.ts";
+import { setTimespec } from "../../ffi/timespec.ts";
 
 // Byte offsets in the mapping; the struct io_uring is at 0.
 const PARAMS = 256;
@@ -81,10 +76,7 @@ export class Structs implements Disposable {
    * @returns The `struct io_uring_getevents_arg`, good until the next call.
    */
   timeoutArg(microseconds: number): Deno.PointerObject {
-    const seconds = Math.floor(microseconds / 1e6);
-    const nanoseconds = Math.ceil((microseconds - seconds * 1e6) * 1000);
-    this.#view.setBigInt64(TIMESPEC + __kernel_timespec.tv_sec, BigInt(seconds), true);
-    this.#view.setBigInt64(TIMESPEC + __kernel_timespec.tv_nsec, BigInt(nanoseconds), true);
+    setTimespec(this.#view, TIMESPEC, microseconds);
     const address = BigInt(this.#memory.address + TIMESPEC);
     this.#view.setBigUint64(GETEVENTS_ARG + io_uring_getevents_arg.ts, address, true);
     return this.#timeout;

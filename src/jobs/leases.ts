@@ -1,5 +1,5 @@
 /**
- * Leases: the pool's pages that one stream holds, from before its I/O until their bytes were copied.
+ * Leases: the pages of the pool that one stream holds. A lease begins before a transfer, and ends when its bytes were copied or written.
  *
  * @module
  */
@@ -8,22 +8,22 @@ import { pageSize } from "../../ffi/memory.ts";
 import type { StreamClient } from "./stream_client.ts";
 import type { Pool } from "../pool/pool.ts";
 
-/** A stream takes at most this part of the pages that it holds or that are free, so that later streams and the program find some. */
+/** A stream holds at most this part of the pages that are its own or free, so that later streams and the program find free pages. */
 const SHARE = 1 / 2;
-/** One lease is at most this part of its stream's share, so that two may be in flight. */
-const PIECE = 1 / 2;
+/** One lease is at most this part of its stream's share, so that a stream may have two. */
+const LEASE = 1 / 2;
 
 /** The pages of one stream. */
 export class Leases {
   readonly #pool: Pool;
   readonly #unit: number;
-  // Each lease's memory, and its pages of the pool: 0 for memory of its own.
+  // The memory of each lease, and its number of pages of the pool: 0 for memory outside of the pool.
   readonly #held = new Map<Uint8Array, number>();
   #pages = 0;
 
   /**
-   * @param pool Has the pages.
-   * @param block Bytes of the longest block that direct I/O goes in. A lease is a multiple of it.
+   * @param pool The pool.
+   * @param block Bytes of the longest logical block of the stream's direct devices. A lease is a multiple of it.
    */
   constructor(pool: Pool, block: number) {
     this.#pool = pool;
@@ -31,16 +31,16 @@ export class Leases {
   }
 
   /**
-   * Takes memory for one transfer. The first lease is always granted, so that streams go on whatever others hold: when no page is free, it
-   * is memory of its own, which the client copies through its reserve.
+   * Takes memory for one transfer. A stream without a lease always gets one, so that it goes on whatever others hold. When no page is free,
+   * that lease is memory outside of the pool, which the client copies through its reserve.
    *
-   * @param bytes How much is wanted; a lease may be shorter or longer.
-   * @returns The memory; null while other leases are held and no more pages may be.
+   * @param bytes How many bytes are wanted; a lease may be shorter or longer.
+   * @returns The memory; null when the stream has a lease and its share allows no other.
    * @throws {TypeError} When the client is closed.
    */
   take(bytes: number): Uint8Array<ArrayBuffer> | null {
     const share = Math.floor((this.#pages + this.#pool.available) * SHARE);
-    let pages = this.#whole(Math.min(Math.ceil(bytes / pageSize()), share * PIECE));
+    let pages = this.#whole(Math.min(Math.ceil(bytes / pageSize()), share * LEASE));
     if (this.#held.size > 0) return this.#pages + pages <= share ? this.#alloc(pages) : null;
     // Free pages may lie apart.
     for (; pages <= this.#pool.available; pages = this.#whole(pages / 2)) {
@@ -54,17 +54,17 @@ export class Leases {
     return own;
   }
 
-  /** Gives one lease back. A request that still uses the pages keeps them from being allocated again. */
+  /** Ends one lease. The pool allocates its pages again only when no request uses them. */
   giveBack(memory: Uint8Array): void {
     const pages = this.#held.get(memory);
     if (pages === undefined) return;
     this.#held.delete(memory);
     this.#pages -= pages;
-    // Pages that were unmapped, as the client closed, or transferred away have length 0.
+    // Memory of length 0 was unmapped, as the client closed, or its buffer was transferred away.
     if (pages > 0 && memory.length > 0) this.#pool.free(memory);
   }
 
-  /** Gives all leases back. */
+  /** Ends all leases. */
   giveBackAll(): void {
     for (const memory of [...this.#held.keys()]) this.giveBack(memory);
   }

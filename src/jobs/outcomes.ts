@@ -1,5 +1,5 @@
 /**
- * What becomes of each region of a stream that is written.
+ * Outcomes: the bytes and the failure of each region of a stream that writes.
  *
  * @module
  */
@@ -9,11 +9,11 @@ import { SECTOR_SIZE } from "../device/device.ts";
 import type { IoRegion } from "../request/region.ts";
 import { IoError, type IoFailure, IoResult } from "../request/result.ts";
 
-/** What became of each region of a stream that was written. */
+/** The result of a stream that wrote: the bytes and the failure of each region. */
 export class WritableResult extends IoResult {
   /**
    * Bytes of the stream that each region has, from its start and without a gap. More may have been written after a failure. Zeros that
-   * fill the last block up do not count. After a failed flush it is 0: what the device has is not known.
+   * fill the last block up do not count. For a region whose flush failed it is 0, as it is not known which bytes the device has.
    */
   readonly bytes: readonly number[];
 
@@ -57,7 +57,7 @@ export class Outcomes {
   /**
    * Takes an answer. A region counts up to its first failure.
    *
-   * @param end The byte of the stream that the request ends before.
+   * @param end The end of the request's data, in bytes from the start of the stream.
    * @param regions Its regions, in the order of its bits.
    * @param result The answer.
    */
@@ -74,9 +74,9 @@ export class Outcomes {
   }
 
   /**
-   * What became of each region in the end.
+   * The result of the stream.
    *
-   * @param whole Whether the stream was closed. If not, regions that did not fail get `ECANCELED`, where they stop.
+   * @param whole Whether the stream was closed. If not, regions that did not fail get `ECANCELED`, at the sector where they stop.
    */
   result(whole: boolean): WritableResult {
     const failures: IoFailure[] = [];

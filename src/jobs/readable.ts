@@ -21,11 +21,11 @@ import {
   type StreamSettings,
 } from "./stream_options.ts";
 
-/** The most transfers that are ahead of the consumer. The pool bounds them too. */
+/** The most transfers ahead of the consumer. The free pages of the pool are a bound, too. */
 const MOST_AHEAD = 32;
 
-/** One transfer: in flight, or done and not yet delivered whole. */
-interface Piece {
+/** A transfer that is in flight, or whose bytes were not all delivered. */
+interface ReadTransfer {
   readonly sector: number;
   readonly bytes: number;
   readonly memory: Uint8Array;
@@ -45,7 +45,7 @@ class RegionReader implements UnderlyingByteSource {
   readonly #chunk: number;
   readonly #options: CheckedOptions;
   readonly #leases: Leases;
-  readonly #ahead: Piece[] = [];
+  readonly #ahead: ReadTransfer[] = [];
   readonly #end: number;
   // The first sector of the next transfer.
   #next: number;
@@ -68,7 +68,7 @@ class RegionReader implements UnderlyingByteSource {
   start(controller: ReadableByteStreamController): void {
     if (isAborted(this.#options)) return controller.error(reasonOf(this.#options));
     if (this.#left === 0) return controller.close();
-    // Weak, as the signal may live longer than a stream that nobody refers to.
+    // Weak, so that a signal that lives on does not keep a stream that nothing refers to.
     const weak = new WeakRef(controller);
     this.#disarm = onAbort(this.#options, (reason) => {
       this.cancel();
@@ -77,8 +77,8 @@ class RegionReader implements UnderlyingByteSource {
   }
 
   async pull(controller: ReadableByteStreamController): Promise<void> {
-    // A BYOB reader's memory; a default reader gets memory of its own. `autoAllocateChunkSize` would do the same, but when a default reader
-    // is released during a read, the next BYOB reader would wait for a pull that never comes.
+    // The memory of a BYOB reader, or new memory for a default reader. With `autoAllocateChunkSize`, a default reader that is released during a
+    // read would leave the next BYOB reader waiting for a pull that never comes.
     const request = controller.byobRequest;
     const view = request?.view as Uint8Array<ArrayBuffer> | undefined;
     const memory = view ?? new Uint8Array(Math.min(this.#chunk, this.#left));
@@ -99,7 +99,7 @@ class RegionReader implements UnderlyingByteSource {
     controller.byobRequest?.respond(0);
   }
 
-  /** Gives all pages back. Requests in flight keep theirs until the kernel is done with them. */
+  /** Gives all pages back. Requests in flight keep their pages until the kernel is done with them. */
   cancel(): void {
     this.#stopped = true;
     this.#disarm();
@@ -107,24 +107,24 @@ class RegionReader implements UnderlyingByteSource {
     this.#leases.giveBackAll();
   }
 
-  // Copies what fits of one chunk, and of more when they are there. Fewer bytes come at the end of the region, and before what could not be
-  // read. An error is thrown when nothing before it is left.
+  // Fills a view with the bytes of one chunk, and of later chunks that have been read already. It stops early at the end of the region, and
+  // before a sector that could not be read. It throws the error of that sector when no bytes before it are left.
   async #fill(view: Uint8Array): Promise<number> {
     const least = Math.min(view.length, this.#chunk);
     let filled = 0;
     try {
       while (filled < Math.min(view.length, this.#left)) {
         this.#readAhead();
-        const piece = this.#ahead[0]!;
-        if (piece.result === null) {
+        const transfer = this.#ahead[0]!;
+        if (transfer.result === null) {
           if (filled >= least) break;
-          piece.result = await piece.answer;
+          transfer.result = await transfer.answer;
           if (this.#stopped) return 0;
         }
-        filled += this.#deliver(piece, piece.result, view, filled);
+        filled += this.#deliver(transfer, transfer.result, view, filled);
       }
     } catch (error) {
-      // It comes again at the next call.
+      // The next call throws the same error.
       if (filled === 0) throw error;
     }
     return filled;
@@ -133,7 +133,7 @@ class RegionReader implements UnderlyingByteSource {
   #readAhead(): void {
     while (this.#next < this.#end && this.#ahead.length < MOST_AHEAD) {
       const { sectors } = this.#region.bdev;
-      // A device that shrank is read up to its end. A read past that throws.
+      // A device that shrank is read up to its new end. A read past that end throws.
       const end = this.#next < sectors ? Math.min(this.#end, sectors) : this.#end;
       const left = Math.min(this.#chunk, (end - this.#next) * SECTOR_SIZE);
       const memory = this.#leases.take(left);
@@ -142,7 +142,7 @@ class RegionReader implements UnderlyingByteSource {
         this.#read(memory, Math.min(left, memory.length));
       } catch (error) {
         this.#leases.giveBack(memory);
-        // The device or the client was closed. What was read before is delivered first.
+        // The device or the client was closed. Bytes that were read before are delivered first.
         if (this.#ahead.length === 0) throw error;
         return;
       }
@@ -153,38 +153,38 @@ class RegionReader implements UnderlyingByteSource {
     const sector = this.#next;
     const region = { bdev: this.#region.bdev, sector, count: bytes / SECTOR_SIZE };
     const answer = this.#io.read(region, memory, this.#options as IoOptions);
-    const piece: Piece = { sector, bytes, memory, answer, result: null, delivered: 0 };
-    // A fault of the client rejects, and is thrown where the answer is awaited.
-    answer.then((result) => piece.result = result, () => {});
-    this.#ahead.push(piece);
+    const transfer: ReadTransfer = { sector, bytes, memory, answer, result: null, delivered: 0 };
+    // A rejection, which is a fault of the client, is thrown where the answer is awaited.
+    answer.then((result) => transfer.result = result, () => {});
+    this.#ahead.push(transfer);
     this.#next += region.count;
   }
 
-  #deliver(piece: Piece, result: IoResult, view: Uint8Array, at: number): number {
-    if (piece.memory.length === 0) throw lostPages(this.#io);
+  #deliver(transfer: ReadTransfer, result: IoResult, view: Uint8Array, at: number): number {
+    if (transfer.memory.length === 0) throw lostPages(this.#io);
     const failure = result.failures[0];
-    const good = failure === undefined ? piece.bytes : (failure.sector - piece.sector) * SECTOR_SIZE;
-    const length = Math.min(good - piece.delivered, view.length - at);
+    const good = failure === undefined ? transfer.bytes : (failure.sector - transfer.sector) * SECTOR_SIZE;
+    const length = Math.min(good - transfer.delivered, view.length - at);
     if (length === 0) throw new IoError(result);
-    view.set(piece.memory.subarray(piece.delivered, piece.delivered + length), at);
-    piece.delivered += length;
-    if (piece.delivered === piece.bytes) {
+    view.set(transfer.memory.subarray(transfer.delivered, transfer.delivered + length), at);
+    transfer.delivered += length;
+    if (transfer.delivered === transfer.bytes) {
       this.#ahead.shift();
-      this.#leases.giveBack(piece.memory);
+      this.#leases.giveBack(transfer.memory);
     }
     return length;
   }
 }
 
-// A stream that nobody refers to any more gives its pages back.
+// A stream that nothing refers to any more gives its pages back.
 const abandoned = new FinalizationRegistry<RegionReader>((reader) => reader.cancel());
 
 /**
- * Makes a stream of a region's bytes. `IoClient.readable` says what it promises.
+ * Makes a stream of a region's bytes: see `IoClient.readable`.
  *
  * @param io The client.
- * @param regions The region alone.
- * @param options How.
+ * @param regions An array of the one region.
+ * @param options The options.
  * @returns The stream.
  */
 export function readable(

@@ -1,5 +1,5 @@
 /**
- * What a stream needs of its client.
+ * The members of a client that a stream uses.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import type { DeadlineOptions, IoOptions } from "../request/options.ts";
 import type { IoRegion } from "../request/region.ts";
 import type { IoResult } from "../request/result.ts";
 
-/** A client, as streams use it. `IoClient` says what each member promises. */
+/** A client, as streams use it. The docs of `IoClient` are the contract of each member. */
 export interface StreamClient {
   readonly pool: Pool;
   readonly closed: boolean;

@@ -1,5 +1,5 @@
 /**
- * What the two streams have in common: their options, and the blocks that their transfers go in.
+ * Options of streams, and the blocks that transfers of a stream are multiples of.
  *
  * @module
  */
@@ -12,7 +12,10 @@ import { checkRegions, type IoRegion } from "../request/region.ts";
 import { write } from "../op/write.ts";
 import type { Operation } from "../schedule/io.ts";
 
-/** How a stream is carried out. `timeout` counts for each transfer by itself; at the abort of `signal` the stream errors with its reason. */
+/**
+ * Options of {@linkcode IoClient.readable}. `timeout` counts for each transfer by itself. When `signal` aborts, the stream errors with the
+ * signal's reason.
+ */
 export interface StreamOptions extends IoOptions {
   /**
    * Bytes of one transfer, a multiple of 512 and of the logical blocks of direct devices. Where the pool has few pages, transfers are
@@ -21,14 +24,14 @@ export interface StreamOptions extends IoOptions {
   chunk?: number;
 }
 
-/** How `IoClient.writable` writes. */
+/** Options of {@linkcode IoClient.writable}. */
 export interface WritableOptions extends StreamOptions {
   /**
-   * What a region's failure does. `"abort"`, the default: the stream errors with an `IoError`. `"continue"`: the region drops out, the
-   * others go on, and the stream errors when all of them have failed; look at `result` at its end.
+   * What happens when a region fails. `"abort"`, the default: the stream errors with an `IoError`. `"continue"`: the region drops out, the
+   * other regions go on, and the stream errors when all regions have failed. `result` names the regions that failed.
    */
   onFailure?: "abort" | "continue";
-  /** Whether closing the stream flushes the devices: what it wrote is on the medium then. Default: `true`. */
+  /** Whether closing the stream flushes the devices, so that all its data is on the medium then. Default: `true`. */
   flush?: boolean;
 }
 
@@ -45,19 +48,19 @@ export interface WritableSettings extends StreamSettings {
   readonly flush: boolean;
 }
 
-/** The default `chunk`: long enough that the cost of a chunk is small beside its copy. */
+/** The default `chunk`: long enough that the fixed cost of a chunk is small compared with the copy of its bytes. */
 const CHUNK = 64 * 1024;
-/** The longest chunk: a reader's buffer is as long. */
+/** The longest chunk: each read of a default reader allocates as many bytes. */
 const MOST_CHUNK = 2 ** 30;
 
 /**
  * Checks the options of a stream, reading each property once.
  *
  * @param options The options.
- * @param op What the stream does.
- * @param block Bytes of the longest block that a transfer must be whole ones of.
- * @returns What was checked.
- * @throws {TypeError | RangeError} For an option that is none.
+ * @param op The operation of its transfers.
+ * @param block Bytes of the longest block; a transfer is a multiple of it.
+ * @returns The checked options.
+ * @throws {TypeError | RangeError | SystemError} For a wrong option.
  */
 export function checkStreamOptions(options: StreamOptions, op: Operation, block: number): StreamSettings {
   const each = checkOptions(options, op);
@@ -88,7 +91,7 @@ export function checkWritableOptions(options: WritableOptions, block: number): W
  * Checks the regions of a stream.
  *
  * @param regions The regions.
- * @param op What the stream does with them.
+ * @param op The operation of the stream's transfers.
  * @returns A copy of them.
  * @throws {TypeError | RangeError} As `IoClient.read` and `IoClient.write`.
  */
@@ -98,19 +101,19 @@ export function checkedRegions(regions: readonly IoRegion[], op: Operation): IoR
   return copy;
 }
 
-/** Bytes of the block that I/O to a region goes in: the logical block of a direct device, or a sector. */
+/** Bytes of the unit of I/O to a region: the logical block of a direct device, or a sector. */
 export function blockOf({ bdev }: IoRegion): number {
   return bdev.direct ? Math.max(bdev.logicalBlockSize, SECTOR_SIZE) : SECTOR_SIZE;
 }
 
-/** Bytes of the longest of these blocks. Each is a power of two, so all others divide it. */
+/** Bytes of the longest unit of I/O to some regions. Each unit is a power of two, so it divides the longest one. */
 export function longestBlock(regions: readonly IoRegion[]): number {
   return Math.max(...regions.map(blockOf));
 }
 
 const reason = Object.getOwnPropertyDescriptor(AbortSignal.prototype, "reason")!.get!;
 
-/** The reason of a signal's abort, whatever the signal itself says. */
+/** The reason of a signal's abort, by the platform's own getter, as a caller's signal may override it. */
 export function reasonOf({ signal }: CheckedOptions): unknown {
   return reason.call(signal);
 }

@@ -28,20 +28,20 @@ import {
 /** The stream of `IoClient.writable`. */
 export interface RegionsWritable extends WritableStream<Uint8Array> {
   /**
-   * What became of each region, once the stream is closed, aborted or errored and its writes are answered. It never rejects. Regions that
-   * did not fail before the stream was aborted or errored have their bit set, with `ECANCELED`.
+   * The bytes and the failure of each region. It resolves once the stream is closed, aborted or errored and all its writes are answered, and
+   * never rejects. When the stream was aborted or errored, regions that did not fail before have their bit set, with `ECANCELED`.
    */
   readonly result: Promise<WritableResult>;
 }
 
-/** The most writes in flight. The pool bounds them too. */
+/** The most writes in flight. The free pages of the pool are a bound, too. */
 const MOST_IN_FLIGHT = 32;
 
-/** A request in flight, or answered while an earlier one is not. */
-interface Piece {
-  /** The byte of the stream that it ends before. */
+/** A request that is in flight, or that is answered while an earlier one is not. */
+interface WriteRequest {
+  /** The end of its data, in bytes from the start of the stream. */
   readonly end: number;
-  /** Which regions, in the order of its request. */
+  /** The indexes of its regions, in the order of its error bits. */
   readonly regions: readonly number[];
   /** Null while it is in flight. */
   result: IoResult | null;
@@ -49,7 +49,7 @@ interface Piece {
 
 /** Gathers a stream in pages, and writes them to each region. */
 class RegionsWriter implements UnderlyingSink<Uint8Array> {
-  /** What became of each region. */
+  /** The result of the stream. */
   readonly result: PromiseWithResolvers<WritableResult> = Promise.withResolvers();
 
   readonly #io: StreamClient;
@@ -58,16 +58,16 @@ class RegionsWriter implements UnderlyingSink<Uint8Array> {
   readonly #options: IoOptions;
   readonly #capacity: number;
   readonly #leases: Leases;
-  readonly #inFlight: Piece[] = [];
+  readonly #inFlight: WriteRequest[] = [];
   readonly #outcomes: Outcomes;
-  // Weak, so that a stream that nobody refers to is collected, whatever this is referred to by.
+  // Weak, so that a stream that nothing refers to is collected, even while something refers to this writer.
   #controller: WeakRef<WritableStreamDefaultController> | undefined;
-  // The lengths of the chunks that the stream was given and that did not come here yet.
+  // The lengths of the chunks in the stream's queue, which `write` did not get yet.
   readonly #announced: number[] = [];
-  // The memory that is being filled, and how far.
+  // The memory that is being filled, and its number of filled bytes.
   #memory: Uint8Array | null = null;
   #filled = 0;
-  // Bytes of the stream that were given to writes.
+  // Bytes of the stream that requests were made for.
   #written = 0;
   // Why the stream ended before its close.
   #ended: { readonly why: unknown } | null = null;
@@ -87,26 +87,26 @@ class RegionsWriter implements UnderlyingSink<Uint8Array> {
   start(controller: WritableStreamDefaultController): void {
     this.#controller = new WeakRef(controller);
     const { signal } = controller;
-    // An abort of the stream comes here at once, though a write may wait for pages.
+    // The signal tells of an abort at once. The sink's `abort` would be called only after a write that may wait for pages.
     signal.addEventListener("abort", () => this.#end(signal.reason));
     const { each } = this.#settings;
     if (isAborted(each)) this.fail(reasonOf(each));
     else this.#disarm = onAbort(each, (reason) => this.fail(reason));
   }
 
-  /** The size of a chunk, for the queue of the stream. It must not throw: the stream would error without a word to its sink. */
+  /** The size of a chunk, for the queue of the stream. It must not throw: the stream would error without calling its sink. */
   size(chunk: Uint8Array): number {
     let size = 0;
     try {
       size = byteLengthOf(chunk);
     } catch {
-      // What is no Uint8Array is refused when it comes.
+      // `write` refuses a chunk that is no Uint8Array.
     }
     this.#announced.push(size);
     return size;
   }
 
-  /** Copies bytes into pages, and writes full ones. It waits while no page is to be had. */
+  /** Copies bytes into pages, and writes the pages when they are full. It waits while there is no page for the stream. */
   async write(chunk: Uint8Array): Promise<void> {
     try {
       await this.#gather(chunk);
@@ -116,7 +116,7 @@ class RegionsWriter implements UnderlyingSink<Uint8Array> {
     }
   }
 
-  /** Writes what is left, waits for all writes, and flushes the devices. */
+  /** Writes the last bytes, waits for all writes, and flushes the devices. */
   async close(): Promise<void> {
     try {
       if (this.#memory !== null) this.#submit(this.#memory);
@@ -165,7 +165,7 @@ class RegionsWriter implements UnderlyingSink<Uint8Array> {
     }
     for (let at = 0; at < length;) {
       const memory = this.#memory ?? await this.#lease();
-      // The stream may have ended after the lease was taken. It is given back then.
+      // The stream may have ended after the lease was taken. All leases were given back then.
       if (memory === null || this.#ended !== null) return;
       this.#memory = memory;
       const room = Math.min(memory.length, this.#settings.chunk) - this.#filled;
@@ -201,12 +201,12 @@ class RegionsWriter implements UnderlyingSink<Uint8Array> {
       regions.push(i);
       where.push({ bdev, sector: sector + start / SECTOR_SIZE, count: sectors });
     }
-    // Only the end of the stream is no whole block.
+    // Only the last bytes of the stream may be no whole block.
     memory.fill(0, bytes, blocks(longestBlock(this.#regions)));
     this.#memory = null;
     this.#filled = 0;
     this.#written += bytes;
-    // The regions that are left may be shorter.
+    // All regions that did not fail may end before these bytes.
     if (where.length === 0) return this.#leases.giveBack(memory);
     this.#expect(regions, this.#io.write(where, memory, this.#options), memory);
   }
@@ -219,14 +219,14 @@ class RegionsWriter implements UnderlyingSink<Uint8Array> {
   }
 
   #expect(regions: readonly number[], answer: Promise<IoResult>, memory: Uint8Array | null): void {
-    const piece: Piece = { end: this.#written, regions, result: null };
-    this.#inFlight.push(piece);
+    const request: WriteRequest = { end: this.#written, regions, result: null };
+    this.#inFlight.push(request);
     answer.then((result) => {
       if (memory !== null) this.#leases.giveBack(memory);
-      piece.result = result;
+      request.result = result;
       this.#collect();
     }, (fault) => {
-      // The client broke: no request of it has an answer any more.
+      // The client broke: none of its requests will be answered.
       this.#inFlight.length = 0;
       this.fail(fault);
     });
@@ -234,10 +234,10 @@ class RegionsWriter implements UnderlyingSink<Uint8Array> {
 
   // Takes the answers in the order of the stream, so that a region's bytes have no gap.
   #collect(): void {
-    for (let piece = this.#inFlight[0]; piece?.result; piece = this.#inFlight[0]) {
+    for (let request = this.#inFlight[0]; request?.result; request = this.#inFlight[0]) {
       this.#inFlight.shift();
-      this.#outcomes.take(piece.end, piece.regions, piece.result);
-      if (!piece.result.ok && (this.#settings.onFailure === "abort" || this.#outcomes.allFailed)) {
+      this.#outcomes.take(request.end, request.regions, request.result);
+      if (!request.result.ok && (this.#settings.onFailure === "abort" || this.#outcomes.allFailed)) {
         this.fail(this.#outcomes.error);
       }
     }
@@ -260,17 +260,17 @@ class RegionsWriter implements UnderlyingSink<Uint8Array> {
   }
 }
 
-// A stream that nobody refers to any more gives its pages back.
+// A stream that nothing refers to any more gives its pages back.
 const abandoned = new FinalizationRegistry<RegionsWriter>((writer) =>
   writer.fail(new Error("the stream was dropped before its close"))
 );
 
 /**
- * Makes a stream that writes regions. `IoClient.writable` says what it promises.
+ * Makes a stream that writes regions: see `IoClient.writable`.
  *
  * @param io The client.
  * @param regions The regions.
- * @param options How.
+ * @param options The options.
  * @returns The stream, with its result.
  */
 export function writable(

@@ -11,12 +11,10 @@ import { type Engine, MAX_VECTORS } from "../engine/engine.ts";
 import type { Sqe } from "../engine/sqe.ts";
 import { AGAIN, DONE, FAILED, type Outcome, type RegionIo, type Transfer } from "../schedule/io.ts";
 import { isMediumError, moved, nextLength, searchesOn } from "./locate.ts";
-import { place } from "./range.ts";
+import { place, RETRIES } from "./range.ts";
 
 /** Bytes of one SQE: long enough for full speed, short enough that regions share a device and a copy stays in the CPU's cache. */
 export const MOST_BYTES: number = 512 << 10;
-/** SQEs in a row that may complete without progress (`EAGAIN`, less than a block) before the transfer fails. */
-const RETRIES = 16;
 
 /** A run of at least this many bytes is worth an SQE of its own, with a fixed buffer. */
 const OWN_SQE = 64 << 10;

@@ -10,8 +10,8 @@ import { isGone, SECTOR_SIZE } from "../device/device.ts";
 import { OP_IOCTL, type Sqe } from "../engine/sqe.ts";
 import { AGAIN, FAILED, type Outcome, type Transfer } from "../schedule/io.ts";
 
-/** CQEs in a row with `EAGAIN`, `EBUSY` or `EINTR` before the transfer fails. */
-const RETRIES = 16;
+/** SQEs in a row that may complete without progress (`EAGAIN`, `EBUSY`, `EINTR`, less than a block) before the transfer fails. */
+export const RETRIES = 16;
 
 /** The first byte of a transfer on its device. It is a multiple of 512, so a double holds it exactly beyond 2^53, too. */
 export function firstByte({ region, offset }: Transfer): number {

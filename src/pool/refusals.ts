@@ -1,5 +1,5 @@
 /**
- * The errors of a pool: what was asked for, what there is, and the way out.
+ * The errors of a pool. Each says how many pages were requested, how many there are, and what to do.
  *
  * @module
  */

@@ -7,7 +7,7 @@
 import type { Random } from "./random.ts";
 import { SparseBytes } from "./sparse_bytes.ts";
 
-/** What writes reach first: a cache that a power cut empties, or the medium itself. */
+/** Where a write goes first: to a cache that a power cut empties (`"volatile"`), or to the medium (`"none"`). */
 export type WriteCache = "volatile" | "none";
 
 /** A part of the medium that fails. */
@@ -35,14 +35,14 @@ const MOST_VERSIONS = 8;
 const SURVIVAL = [0, 0.1, 0.5, 0.9, 1];
 
 /**
- * A disk in memory. Offsets and lengths are in bytes. It stores whatever it is given: who uses it looks at `end` and `firstBad` first.
+ * A disk in memory. Offsets and lengths are in bytes. It stores whatever it is given: its caller checks `end` and `firstBad` first.
  *
  * A block is written whole or not at all. Bytes that were never written are zeros and take no memory.
  */
 export class Disk {
   /** The bytes of a logical block. */
   readonly blockSize: number;
-  /** The bytes that the disk has now; all beyond fail. */
+  /** The size of the disk now, in bytes; I/O beyond it fails. */
   end: number;
   /** The parts of the medium that fail. */
   readonly bad: Set<BadRange> = new Set();
@@ -55,7 +55,7 @@ export class Disk {
   /**
    * @param bytes Its size, a multiple of the block.
    * @param blockSize Bytes of a logical block.
-   * @param cache What writes reach first.
+   * @param cache Where a write goes first.
    */
   constructor(bytes: number, blockSize: number, cache: WriteCache) {
     this.end = bytes;
@@ -107,7 +107,7 @@ export class Disk {
    *
    * @param at Where to.
    * @param bytes What.
-   * @param durable Whether they go to the medium at once, as a write with FUA does. Other blocks stay in the cache.
+   * @param durable Whether they go to the medium at once, as the data of a write with FUA. Other blocks stay in the cache.
    */
   write(at: number, bytes: Uint8Array, durable = false): void {
     if (this.#cache === null) return this.#medium.write(at, bytes);
@@ -124,7 +124,7 @@ export class Disk {
     }
   }
 
-  /** Makes `[from, to)` read as zeros, which a power cut may undo. Only what was written before takes time. */
+  /** Makes `[from, to)` read as zeros, which a power cut may undo. Blocks that were never written cost no time. */
   zero(from: number, to: number): void {
     if (this.#cache === null) return this.#medium.zero(from, to);
     for (const block of this.#heldBlocks(from, to)) {
@@ -162,7 +162,7 @@ export class Disk {
     if (this.#cache === null) return;
     const survival = random.pick(SURVIVAL);
     for (const [block, versions] of this.#cache) {
-      // Each version that is lost leaves an older one a chance: the cache may have written it to the medium before.
+      // When a version is lost, an older one may be on the medium: the cache may have written it before.
       const version = versions.findLast(() => random.chance(survival));
       if (version !== undefined) this.#settle(block, version);
     }

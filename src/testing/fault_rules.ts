@@ -1,25 +1,26 @@
 /**
- * Faults as rules: which operations of a disk each of them hits.
+ * The rules of faults: a rule says which operations of a disk its fault hits.
  *
  * @module
  */
 
 import { checkInteger, checkObject, describe } from "../check.ts";
+import { SECTOR_SIZE } from "../device/facts.ts";
 
-/** What a device is told to do. A write with FUA is a write. */
+/** The kinds of operations. A write with FUA is a write; `"zeroes"` is a write of zeroes. */
 export type FaultOp = "read" | "write" | "flush" | "discard" | "zeroes";
 
-/** Which operations a fault hits: all of them, unless this says less. */
+/** The operations that a fault hits. Without any property, it hits all. */
 export interface FaultScope {
   /** The kinds of operations. Default: all that the fault can hit. */
   op?: FaultOp | readonly FaultOp[];
-  /** The first sector of the place that an operation must touch. Default: 0. A flush touches no place. */
+  /** The first sector, of 512 bytes, of a range that an operation must touch. Default: 0. A flush touches no range. */
   sector?: number;
-  /** Sectors of that place. Default: 1 with `sector`, else the whole device. */
+  /** Sectors of that range. Default: 1 with `sector`, else the whole device. */
   count?: number;
-  /** The first operation that is hit, of those that all the above holds for: 1 is the next one. Default: 1. */
+  /** The first operation that is hit, counted among the operations that the properties above name: 1 is the next one. Default: 1. */
   nth?: number;
-  /** How many are hit from there on. Default: 1 with `nth`, else all. */
+  /** How many operations are hit from there on. Default: 1 with `nth`, else all. */
   times?: number;
 }
 
@@ -31,7 +32,6 @@ export interface Hittable {
 }
 
 const OPS: readonly FaultOp[] = ["read", "write", "flush", "discard", "zeroes"];
-const SECTOR = 512;
 
 /** One fault. It counts the operations that it hits. */
 export class FaultRule {
@@ -39,7 +39,7 @@ export class FaultRule {
   hits = 0;
 
   readonly #ops: ReadonlySet<FaultOp>;
-  // The bytes of its place; null for the whole device.
+  // The bytes of its range; null for the whole device.
   readonly #place: { readonly from: number; readonly to: number } | null;
   #skip: number;
   #left: number;
@@ -47,7 +47,7 @@ export class FaultRule {
   /**
    * @param scope Which operations it hits.
    * @param able The kinds of operations that this fault can hit.
-   * @throws {TypeError | RangeError} When the scope names a kind that there is not, or that the fault cannot hit, or no number of sectors.
+   * @throws {TypeError | RangeError} When the scope names an unknown kind, a kind that the fault cannot hit, or a number out of its range.
    */
   constructor(scope: FaultScope, able: readonly FaultOp[] = OPS) {
     checkObject("scope", scope, "{ op, sector, count, nth, times }");
@@ -70,8 +70,8 @@ export class FaultRule {
     checkInteger("scope.nth", nth ?? 1, 1, Number.MAX_SAFE_INTEGER);
     checkInteger("scope.times", times ?? 1, 1, Number.MAX_SAFE_INTEGER);
     this.#ops = new Set(ops);
-    const from = (sector ?? 0) * SECTOR;
-    this.#place = count === undefined ? null : { from, to: from + count * SECTOR };
+    const from = (sector ?? 0) * SECTOR_SIZE;
+    this.#place = count === undefined ? null : { from, to: from + count * SECTOR_SIZE };
     this.#skip = (nth ?? 1) - 1;
     this.#left = times ?? (nth === undefined ? Infinity : 1);
   }

@@ -1,5 +1,5 @@
 /**
- * The faults of a disk in RAM, as a test brings them about.
+ * The faults that a test can give to a disk in RAM.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { type FaultOp, FaultRule, type FaultScope } from "./fault_rules.ts";
 import type { Effect, RamDisk } from "./ram_disk.ts";
 import { Random } from "./random.ts";
 
-/** A fault that was brought about, and can be taken back. */
+/** A fault that a device has, until it is taken back. */
 export interface Fault extends Disposable {
   /** Operations that it hit so far. */
   readonly hits: number;
@@ -24,8 +24,8 @@ const LAST_ERRNO = 133;
 const MOST_MILLISECONDS = 2 ** 31 - 1;
 
 /**
- * The faults of one RAM device. Each method brings one about, for all clients at once, and gives it, to be taken back: by `remove`, by
- * `using`, or by `heal`, which takes all back.
+ * The faults of one RAM device. Most methods give the device a fault, for all clients at once, and return it. `remove` takes the fault back, as
+ * does the end of the block with `using`; `heal` takes all faults back.
  *
  * @example
  * ```ts
@@ -52,7 +52,7 @@ export class DeviceFaults {
     this.#disk = disk;
   }
 
-  /** Operations that the device was given so far, of all kinds: what `nth` of a {@linkcode FaultScope} counts from now on. */
+  /** Operations of all kinds that the device got so far. `nth` of a {@linkcode FaultScope} counts from this number on. */
   get operations(): number {
     return this.#disk.operations;
   }
@@ -63,12 +63,13 @@ export class DeviceFaults {
   }
 
   /**
-   * Makes sectors bad. What an operation moves before the first of them is moved; then it fails. A logical block is bad as a whole.
+   * Makes sectors bad. An operation moves the bytes before the first bad sector, then it fails. A logical block is bad as a whole.
    *
-   * @param sector The first of them.
+   * @param sector The first bad sector, of 512 bytes.
    * @param count How many.
    * @param options Whether `"read"` or `"write"` alone fails there (default: both), and with what error (default: `"EIO"`).
    * @returns The fault. It counts no hits.
+   * @throws {TypeError | RangeError} For a sector outside of the device, or a wrong option.
    */
   badSectors(
     sector: number,
@@ -100,6 +101,7 @@ export class DeviceFaults {
    * @param errno The error, by its C name or its number: `"EIO"` or 5.
    * @param scope Which operations.
    * @returns The fault.
+   * @throws {TypeError | RangeError} For an unknown error or a wrong scope.
    */
   fail(errno: string | number, scope: FaultScope = {}): Fault {
     const number = errnoOf(errno);
@@ -112,6 +114,7 @@ export class DeviceFaults {
    * @param milliseconds How long each takes, at least.
    * @param scope Which operations.
    * @returns The fault. Operations that are under way when it is taken back take their time all the same.
+   * @throws {TypeError | RangeError} For a bad time or a wrong scope.
    */
   slow(milliseconds: number, scope: FaultScope = {}): Fault {
     checkInteger("milliseconds", milliseconds, 0, MOST_MILLISECONDS);
@@ -123,10 +126,11 @@ export class DeviceFaults {
 
   /**
    * Lets operations hang until the fault is taken back; then they are done. A blocking call to a device that hangs breaks its client with a
-   * `DmioFault` that says so, as nothing could take the fault back meanwhile.
+   * `DmioFault` that says so, as no code could run to take the fault back.
    *
    * @param scope Which operations.
    * @returns The fault.
+   * @throws {TypeError | RangeError} For a wrong scope.
    */
   hang(scope: FaultScope = {}): Fault {
     const rule = new FaultRule(scope);
@@ -136,9 +140,10 @@ export class DeviceFaults {
   /**
    * Lets reads and writes stop short. The library resumes them.
    *
-   * @param bytes The most that one moves, rounded down to whole logical blocks. With 0, it makes no progress.
+   * @param bytes The most bytes that one operation moves, rounded down to whole logical blocks. With 0, it makes no progress.
    * @param scope Which operations.
    * @returns The fault.
+   * @throws {TypeError | RangeError} For a bad number of bytes or a wrong scope.
    */
   short(bytes: number, scope: FaultScope = {}): Fault {
     checkInteger("bytes", bytes, 0, Number.MAX_SAFE_INTEGER);
@@ -152,6 +157,7 @@ export class DeviceFaults {
    * `"corrupt"`: a write or a read flips a bit of each block.
    * @param scope Which operations. Default: writes.
    * @returns The fault.
+   * @throws {TypeError | RangeError} For another lie or a wrong scope.
    */
   lie(how: "lose" | "corrupt", scope: FaultScope = {}): Fault {
     if (how !== "lose" && how !== "corrupt") {
@@ -164,10 +170,9 @@ export class DeviceFaults {
   }
 
   /**
-   * Lets the device die: what is in flight and all that follows fails with `EIO`, and its size is 0, so that a failure has the code
-   * `"ENODEV"`.
+   * Lets the device die: operations in flight and all later ones fail with `EIO`. Its size is 0, so that a failure has the code `"ENODEV"`.
    *
-   * @returns The fault. Taken back, the device lives again with all that it held.
+   * @returns The fault. When it is taken back, the device works again with all its data.
    */
   die(): Fault {
     const cause = {};
@@ -176,10 +181,11 @@ export class DeviceFaults {
   }
 
   /**
-   * Cuts the power, and turns it on again. Each block that was not flushed is what it was at any time since its last flush: the whole
-   * block, never a part. What is in flight fails with `EIO`, and each block of a write in flight may or may not be written.
+   * Cuts the power, and turns it on again. Each block that was not flushed has afterwards any of the contents that it had since its last
+   * flush, always as a whole. Operations in flight fail with `EIO`; each block of a write in flight may or may not be written.
    *
    * @param seed Any integer. The same seed, at the same point, loses the same blocks.
+   * @throws {RangeError} When `seed` is no integer.
    */
   powerCut(seed: number): void {
     checkInteger("seed", seed, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER);
@@ -187,11 +193,12 @@ export class DeviceFaults {
   }
 
   /**
-   * Cuts the power at an operation, as {@linkcode DeviceFaults.powerCut} does while that is in flight, and leaves the device dead.
+   * Cuts the power while an operation is in flight, as {@linkcode DeviceFaults.powerCut} does, and leaves the device dead.
    *
    * @param seed Any integer.
-   * @param scope At which operation: `{ nth: 3 }` is the third from now.
-   * @returns The fault. Taken back, the power is on again.
+   * @param scope The operation: `{ nth: 3 }` is the third from now.
+   * @returns The fault. When it is taken back, the power is on again.
+   * @throws {TypeError | RangeError} For a bad seed or a wrong scope.
    *
    * @example
    * ```ts

@@ -1,5 +1,5 @@
 /**
- * What a test left open.
+ * The report of clients, devices and pages that a test left open.
  *
  * @module
  */
@@ -7,10 +7,10 @@
 import { whatIsOpen } from "../live.ts";
 
 /**
- * Names what is open in this isolate: each client and each device that was not closed, and how many pages of a client's pool were allocated
- * and not freed. Each line says where the client was made or the device was opened.
+ * Reports what is open in this isolate: each client and each device that was not closed, and how many pages of an open client were allocated
+ * and not freed. Each line names the place where the client was made or the device was opened.
  *
- * @returns A line each; none when nothing is open.
+ * @returns The lines; none when nothing is open.
  *
  * @example
  * ```ts

@@ -1,9 +1,9 @@
 /**
- * A kit for the tests of programs that build on dmio: devices in RAM, their faults and power cuts, and what a test left open.
+ * A kit for the tests of programs that use dmio: devices in RAM, their faults and power cuts, and a report of what a test left open.
  *
  * A mirror, a log or a database is written for `BlockDevice` and `IoClient`. Its tests give it {@linkcode ramDevice}s, which a real
- * `IoClient` drives: all of the library is at work but the kernel. {@linkcode faults} makes sectors bad, lets operations fail, hang or lie,
- * and cuts the power. Nothing of it needs root, io_uring, liburing or a permission.
+ * `IoClient` drives: the whole library is at work, only the kernel is not. {@linkcode faults} makes sectors bad, lets operations fail, hang or
+ * lie, and cuts the power. The kit needs no root, no io_uring, no liburing and no permission.
  *
  * @example A test of a mirror
  * ```ts

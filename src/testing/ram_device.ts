@@ -12,18 +12,18 @@ import { DeviceFaults } from "./faults.ts";
 import { RamDisk } from "./ram_disk.ts";
 import { RamEngine } from "./ram_engine.ts";
 
-/** How to make a {@linkcode ramDevice}. */
+/** Options of {@linkcode ramDevice}. */
 export interface RamDeviceOptions {
   /** Bytes of a logical block, a power of two from 512 to 65536: the unit of I/O, and of what a power cut leaves whole. Default: 512. */
   blockSize?: number;
   /**
-   * What writes reach first. `"volatile"`: a cache that a power cut empties, as most disks have one; a flush, or FUA on a write, brings
-   * them to the medium. `"none"`: the medium. Default: `"volatile"`.
+   * Where a write goes first. `"volatile"`: to a cache that a power cut empties, as most disks have one; a flush, or FUA, brings the data to
+   * the medium. `"none"`: to the medium. Default: `"volatile"`.
    */
   cache?: WriteCache;
   /** Whether it may be written. Default: `true`. */
   write?: boolean;
-  /** What it is called, in messages: its `path`. Default: `"ram:1"`, `"ram:2"` and so on. */
+  /** Its `path`, for messages. Default: `"ram:1"`, `"ram:2"` and so on. */
   name?: string;
 }
 
@@ -32,7 +32,7 @@ const MOST_BLOCK = 64 << 10;
 /** No file descriptor of the system's is as high (`NR_OPEN`), so none can be taken for one. */
 const FIRST_NUMBER = 2 ** 30;
 
-// By the number that stands for a file descriptor. A disk belongs to its devices: a device that is dropped takes it along.
+// The disks by the number that stands for a file descriptor. A disk lives as long as one of its devices, so the references are weak.
 const byNumber = new Map<number, WeakRef<RamDisk>>();
 const diskOfDevice = new WeakMap<BlockDevice, RamDisk>();
 const faultsOfDisk = new WeakMap<RamDisk, DeviceFaults>();
@@ -41,7 +41,7 @@ let nextNumber = FIRST_NUMBER;
 const KIND: DeviceKind = {
   makeEngine: (capacity) => new RamEngine(capacity, diskOf),
   sectorsNow: (fd) => byNumber.get(fd)?.deref()?.sectorsNow ?? 0,
-  // One command does for any range: what it costs depends on what was written.
+  // One command covers the whole device: its cost depends on the written blocks, not on the range.
   limits: (fd) => {
     const bytes = diskOf(fd).sectors * SECTOR_SIZE;
     return { discardMaxBytes: bytes, writeZeroesMaxBytes: bytes };
@@ -52,15 +52,15 @@ const KIND: DeviceKind = {
 };
 
 /**
- * Makes a device in RAM, to test with: a `BlockDevice` that any `IoClient` takes, alone and in one request beside real ones. It is open for
- * direct I/O, reads as zeros at first, and takes memory only where it was written. {@linkcode faults} brings faults about on it.
+ * Makes a device in RAM for tests: a `BlockDevice` that any `IoClient` takes, alone or in one request with real devices. It is open for direct
+ * I/O, reads as zeros at first, and takes memory only where it was written. {@linkcode faults} gives it faults.
  *
  * A client that names RAM devices alone needs no permission, no io_uring and no liburing.
  *
  * @param bytes Its size, a multiple of the block: up to 2^53 - 1 bytes.
- * @param options Its blocks, its cache, its name.
- * @returns The device. What it holds goes when it is closed, unless {@linkcode reopen} gave another device of the same disk.
- * @throws {RangeError} For a size or a block that cannot be.
+ * @param options Its block size, its cache, its name.
+ * @returns The device. Its data is lost when it is closed, unless {@linkcode reopen} opens its disk again.
+ * @throws {TypeError | RangeError} For a wrong size or option.
  *
  * @example
  * ```ts
@@ -98,22 +98,51 @@ export function ramDevice(bytes: number, options: RamDeviceOptions = {}): BlockD
 }
 
 /**
- * Opens the disk of a RAM device again, as a program does that starts after a crash. The disk keeps what it holds, and its faults.
+ * Opens the disk of a RAM device again, as a program does that starts after a crash. The disk keeps its data and its faults.
  *
  * @param device A RAM device, open or closed.
  * @returns Another device of the same disk.
- * @throws {TypeError} When it is no RAM device.
+ * @throws {TypeError} When `device` is no RAM device.
+ *
+ * @example
+ * ```ts
+ * import { IoClient } from "@dmio/dmio";
+ * import { faults, ramDevice, reopen } from "@dmio/dmio/testing";
+ *
+ * await using io = new IoClient({ pages: 16 });
+ * const device = ramDevice(1 << 20);
+ * const data = new Uint8Array(512).fill(7);
+ * (await io.write([{ bdev: device, sector: 0, count: 1 }], data, { fua: true })).orThrow();
+ * faults(device).powerCut(1);
+ * await device.close();
+ * await using again = reopen(device);
+ * (await io.read({ bdev: again, sector: 0, count: 1 }, data)).orThrow();
+ * console.log(data[0]); // 7
+ * ```
  */
 export function reopen(device: BlockDevice): BlockDevice {
   return open(ramDiskOf(device), device.writable, device.path);
 }
 
 /**
- * The faults of a RAM device, to bring them about and to take them back. All devices of one disk have the same.
+ * The faults of a RAM device. All devices of one disk have the same faults.
  *
  * @param device A RAM device.
  * @returns Its faults.
- * @throws {TypeError} When it is no RAM device.
+ * @throws {TypeError} When `device` is no RAM device.
+ *
+ * @example
+ * ```ts
+ * import { IoClient } from "@dmio/dmio";
+ * import { faults, ramDevice } from "@dmio/dmio/testing";
+ *
+ * await using io = new IoClient({ pages: 16 });
+ * await using device = ramDevice(1 << 20);
+ * using _fault = faults(device).fail("ENOSPC", { op: "write", nth: 2 });
+ * const region = { bdev: device, sector: 0, count: 1 };
+ * console.log((await io.write([region], new Uint8Array(512))).ok); // true
+ * console.log((await io.write([region], new Uint8Array(512))).failures); // [{ region: 0, errno: 28, code: "ENOSPC", sector: 0 }]
+ * ```
  */
 export function faults(device: BlockDevice): DeviceFaults {
   const disk = ramDiskOf(device);

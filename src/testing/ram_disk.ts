@@ -1,5 +1,5 @@
 /**
- * A disk in RAM with its faults: what each operation does, and when.
+ * A disk in RAM with its faults: it carries out operations, and decides when they end.
  *
  * @module
  */
@@ -11,16 +11,16 @@ import type { FaultRule } from "./fault_rules.ts";
 import type { RamOp } from "./ram_op.ts";
 import type { Random } from "./random.ts";
 
-/** What a fault does to an operation that it hits, when that begins. */
+/** Changes an operation that a fault hits, when the operation begins. */
 export type Effect = (op: RamOp) => void;
 
 /** A disk in RAM. Any number of devices, clients and engines may use it. */
 export class RamDisk {
-  /** What it holds. */
+  /** Its medium and its cache. */
   readonly disk: Disk;
-  /** Sectors that it has. */
+  /** Its size in sectors when it was made. */
   readonly sectors: number;
-  /** The faults, and what each does. */
+  /** The faults, each with its effect. */
   readonly rules: Map<FaultRule, Effect> = new Map();
   /** Operations that began so far. */
   operations = 0;
@@ -31,7 +31,7 @@ export class RamDisk {
   /**
    * @param bytes Its size, a multiple of the block.
    * @param blockSize Bytes of a logical block.
-   * @param cache What writes reach first.
+   * @param cache Where a write goes first.
    */
   constructor(bytes: number, blockSize: number, cache: WriteCache) {
     this.disk = new Disk(bytes, blockSize, cache);
@@ -49,11 +49,11 @@ export class RamDisk {
     this.#inFlight.add(op);
     if (this.#deaths.size > 0) return this.#end(op, EIO);
     for (const [rule, effect] of this.rules) if (rule.strikes(op)) effect(op);
-    // It died of this operation, which other faults may hold up besides.
+    // A power cut at this operation killed the disk. Another fault may hold the operation up: it ends all the same.
     if (this.#deaths.size > 0) this.#end(op, EIO);
   }
 
-  /** Forgets an operation: nothing is to become of it any more. */
+  /** Drops an operation without ending it. */
   forget(op: RamOp): void {
     this.#inFlight.delete(op);
   }
@@ -66,20 +66,20 @@ export class RamDisk {
     }
   }
 
-  /** Dies of a cause: all that is in flight ends with EIO, and so does all that follows. */
+  /** Dies of a cause: operations in flight and all later ones end with EIO. */
   die(cause: object): void {
     this.#deaths.add(cause);
     for (const op of this.#inFlight) this.#end(op, EIO);
   }
 
-  /** Takes a cause of its death away. Without any it lives, with all that it held. */
+  /** Takes a cause of its death away. When none is left, it works again with all its data. */
   revive(cause: object): void {
     this.#deaths.delete(cause);
   }
 
   /**
-   * Cuts the power. Of what was not flushed, the disk keeps some blocks and loses others; a write in flight reaches some of its blocks. All
-   * that is in flight ends with EIO.
+   * Cuts the power. The disk keeps some of the blocks that were not flushed, and loses others. A write in flight reaches some of its blocks.
+   * Operations in flight end with EIO.
    */
   powerCut(random: Random): void {
     for (const op of this.#inFlight) {
@@ -89,7 +89,7 @@ export class RamDisk {
     this.disk.powerCut(random);
   }
 
-  /** Does an operation whose time has come. @returns What its CQE says: bytes moved, or `-errno`. */
+  /** Carries out an operation that is due. @returns The result for its CQE: bytes moved, or `-errno`. */
   finish(op: RamOp): number {
     this.#inFlight.delete(op);
     if (op.errno !== 0) return -op.errno;
@@ -164,7 +164,7 @@ export class RamDisk {
     return 0;
   }
 
-  // The bytes that a read or a write moves, if no block of them is bad; `-errno` for what no direct device takes.
+  // The bytes that a read or a write moves when no block is bad; `-EINVAL` when it does not begin and end on blocks.
   #length({ from, to, most }: RamOp): number {
     const { blockSize, end } = this.disk;
     if (from % blockSize !== 0 || to % blockSize !== 0) return -EINVAL;

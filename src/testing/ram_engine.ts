@@ -1,26 +1,17 @@
 /**
- * The engine of disks in RAM: it needs no kernel, and goes by no addresses.
+ * The engine of disks in RAM: it needs no kernel, and uses no addresses.
  *
  * @module
  */
 
 import { DmioFault } from "../fault.ts";
 import { type Completions, type Engine, MAX_VECTORS } from "../engine/engine.ts";
-import type { EngineFeatures } from "../engine/features.ts";
+import { type EngineFeatures, NO_FEATURES } from "../engine/features.ts";
 import type { Sqe } from "../engine/sqe.ts";
 import type { RamDisk } from "./ram_disk.ts";
 import { type Carrier, RamOp } from "./ram_op.ts";
 
-const FEATURES: EngineFeatures = {
-  engine: "none",
-  singleIssuer: false,
-  deferTaskrun: false,
-  coopTaskrun: false,
-  fixedBuffers: false,
-  fixedFiles: false,
-  plainOpcodes: true,
-  extArg: true,
-};
+const FEATURES: EngineFeatures = { ...NO_FEATURES, plainOpcodes: true, extArg: true };
 
 /** CQEs that one `reap` copies out at most. */
 const BATCH = 256;
@@ -30,10 +21,10 @@ interface Done {
   readonly result: number;
 }
 
-/** What a blocking wait sleeps on. Nothing ever wakes it before its time. */
+/** The word that a blocking wait sleeps on. Nothing wakes the wait before its time. */
 const bed = new Int32Array(new SharedArrayBuffer(4));
 
-/** The engine of the disks in RAM of one client. `src/engine/engine.ts` says what each member promises. */
+/** The engine of the disks in RAM of one client. `src/engine/engine.ts` is the contract of each member. */
 export class RamEngine implements Engine, Carrier {
   readonly capacity: number;
   readonly features: EngineFeatures = FEATURES;
@@ -136,7 +127,7 @@ export class RamEngine implements Engine, Carrier {
     this.#end();
   }
 
-  /** An operation that its disk held up goes on: the wait may have to end at another time. */
+  /** Notes that a disk lets an operation go on that it held up: the wait may have to end at another time. */
   released(): void {
     this.#end();
   }
@@ -157,7 +148,7 @@ export class RamEngine implements Engine, Carrier {
     return Promise.resolve();
   }
 
-  // Does the operations whose time has come, in the order of their times.
+  // Carries out the operations that are due, in the order of their times.
   #finishDue(): void {
     if (this.#underWay.size === 0) return;
     const now = performance.now();

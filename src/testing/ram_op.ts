@@ -27,12 +27,12 @@ import { OP_IOCTL, type Sqe } from "../engine/sqe.ts";
 import { Segments } from "../memory/segments.ts";
 import type { FaultOp, FaultRule, Hittable } from "./fault_rules.ts";
 
-/** How an operation lies: it answers success and keeps nothing, or other bytes than it was given. */
+/** The lie of an operation: it answers success, but keeps nothing (`"lose"`) or changed bytes (`"corrupt"`). */
 export type Lie = "lose" | "corrupt";
 
-/** What carries operations. */
+/** The engine of operations. */
 export interface Carrier {
-  /** One of them, which its disk held up, goes on. */
+  /** Notes that a disk lets an operation go on that it held up. */
   released(): void;
 }
 
@@ -64,7 +64,7 @@ export class RamOp implements Hittable {
    * Takes what it needs from an SQE.
    *
    * @param sqe The SQE.
-   * @param carrier What carries it.
+   * @param carrier Its engine.
    */
   constructor(sqe: Sqe, readonly carrier: Carrier) {
     const { kind, from, length, errno } = decode(sqe);

@@ -1,5 +1,5 @@
 /**
- * Numbers from a seed: the only source of chance, so that a run can be repeated.
+ * Random numbers from a seed, so that a run can be repeated.
  *
  * @module
  */

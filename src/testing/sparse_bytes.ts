@@ -4,7 +4,7 @@
  * @module
  */
 
-/** Bytes that are held together. */
+/** Bytes that are allocated together. */
 const EXTENT = 64 << 10;
 
 /** Bytes from 0 on, all zeros at first. Offsets are safe integers. */
@@ -38,7 +38,7 @@ export class SparseBytes {
     }
   }
 
-  /** Makes `[from, to)` zeros, and gives back the memory of what is zeros as a whole. It takes no longer for a range that was never written. */
+  /** Makes `[from, to)` zeros, and frees the memory of extents that lie in it as a whole. Extents that were never written cost no time. */
   zero(from: number, to: number): void {
     for (const [start, end] of this.runs(from, to)) {
       const [extent, at] = place(start, end - start);

@@ -61,7 +61,10 @@ function calls(io: IoClient, bdev: BlockDevice): Record<string, Call> {
     },
     notify: {
       args: () => [REQ_OP_WRITE_ZEROES, regions(), null, () => {}, 1, { unmap: true }],
-      call: (a, b, c, d, e, f) => io.notify(a, b, c, typeof d === "function" ? () => {} : d, e, f),
+      call: (a, b, c, d, e, f) =>
+        typeof d === "function"
+          ? new Promise<void>((answered) => io.notify(a, b, c, () => answered(), e, f))
+          : io.notify(a, b, c, d, e, f),
     },
     "dmIo, a write": {
       args: () => [{ opf: REQ_OP_WRITE | REQ_FUA, mem: memory(), client: io, ioprio: 0 }, 2, regions(), null],
