@@ -71,8 +71,8 @@ export class Log {
 
   /** Waits for the appends, and refuses others. */
   async close(): Promise<void> {
-    await this.#writing;
     this.#failure ??= new Error("the log is closed");
+    await this.#writing;
     this.io.pool.free(this.#memory);
   }
 

@@ -189,6 +189,7 @@ class RegionsWriter implements UnderlyingSink<Uint8Array> {
   }
 
   #submit(memory: Uint8Array): void {
+    if (memory.length === 0) throw lostPages(this.#io);
     const start = this.#written;
     const bytes = this.#filled;
     const blocks = (block: number) => Math.ceil(bytes / block) * block;

@@ -7,6 +7,7 @@
 import { pageSize } from "../../ffi/memory.ts";
 import type { BlockDevice } from "../device/device.ts";
 import type { Engine } from "../engine/engine.ts";
+import { IOSQE_ASYNC } from "../../ffi/uapi.ts";
 import { Syncs } from "./syncs.ts";
 
 /** An entry of a {@linkcode DeviceQueue}: a link of its list. */
@@ -19,6 +20,8 @@ export interface Queued<Self> {
 export class DeviceQueue<Region extends Queued<Region>> {
   /** SQEs in flight for the device. */
   inFlight = 0;
+  /** Those of them that clear a range: discards and writes of zeroes. */
+  clearing = 0;
   /** Pool pages that copies to or from the device hold. */
   bouncePages = 0;
   /** Its place among the queues that have something to issue; -1 while it has nothing. */
@@ -33,17 +36,25 @@ export class DeviceQueue<Region extends Queued<Region>> {
    * @param device The device.
    * @param engine The engine that carries its I/O.
    * @param fd Its file descriptor, or its place in the table of files.
-   * @param flags `IOSQE_*` flags of its SQEs. With `IOSQE_FIXED_FILE`, `fd` is a place in the table.
+   * @param usualFlags `IOSQE_*` flags of its SQEs. With `IOSQE_FIXED_FILE`, `fd` is a place in the table.
    * @param forget Takes back the listener for the device's close.
    */
   constructor(
     readonly device: BlockDevice,
     readonly engine: Engine,
     readonly fd: number,
-    readonly flags: number,
+    readonly usualFlags: number,
     readonly forget: () => void,
   ) {
     this.syncs = device.direct ? null : new Syncs();
+  }
+
+  /**
+   * `IOSQE_*` flags of its next SQE. While the kernel clears a range, it holds the lock of the page cache (`invalidate_lock`), for which a
+   * read waits that is to fill the cache, though it may not wait (`page_cache_ra_unbounded`).
+   */
+  get flags(): number {
+    return this.clearing > 0 && !this.device.direct ? this.usualFlags | IOSQE_ASYNC : this.usualFlags;
   }
 
   /**

@@ -201,6 +201,18 @@ Deno.test("an open stream does not keep its client or device from closing, and e
   await bed[Symbol.asyncDispose]();
 });
 
+Deno.test("the close of a stream whose client was closed says so, also when bytes were left to write", async () => {
+  const bed = await StreamBed.create();
+  const stream = bed.io.writable([bed.region()]);
+  const writer = stream.getWriter();
+  await writer.write(pattern(1000, 1));
+  await soon(bed.io.close(), "close()");
+  await assertRejects(() => writer.close(), TypeError, "the client was closed while the stream was open");
+  assertEquals((await soon(stream.result, "result")).failures.map(({ code }) => code), ["ECANCELED"]);
+  await bed.device.close();
+  await bed[Symbol.asyncDispose]();
+});
+
 Deno.test("a device that is closed errors the stream, and the error names it", async () => {
   await using bed = await StreamBed.create();
   await using loop = await LoopDevice.create({ bytes: 1 << 20 });

@@ -1,5 +1,5 @@
 /**
- * A file whose server hangs. The kernel may do such I/O while it is submitted, and stand still in it; so the clients here are
+ * A file whose server hangs, or a device over it. The kernel may do such I/O while it is submitted, and stand still in it; so the clients here are
  * in programs of their own, and the server goes on after a while in any case.
  */
 
@@ -57,9 +57,13 @@ const PRELUDE = `
   };
 `;
 
-/** Runs a program beside a file that hangs, until it has said that it is done, or for as long as the patience lasts. */
-async function beside(source: string, direct: boolean): Promise<{ word: string; stdout: string }> {
-  await using nbd = await NbdDevice.create({ loop: false, bytes: 64 << 20 });
+/** Runs a program beside a file that hangs, or a loop device over it, until it has said that it is done, or for as long as the patience lasts. */
+async function beside(
+  source: string,
+  direct: boolean,
+  loop = false,
+): Promise<{ word: string; stdout: string }> {
+  await using nbd = await NbdDevice.create({ loop, bytes: 64 << 20 });
   await using scratch = await Scratch.create();
   // Not in memory: there the kernel would need no thread to write.
   await using healthy = await targets("buffered file", 1, 1 << 20);
@@ -134,4 +138,28 @@ for (const direct of [false, true]) {
     assertEquals(word, "true ECANCELED,ETIMEDOUT ticks");
     assertEquals(stdout, "all answered");
   });
+}
+
+for (const engine of ["auto", "threads"] as const) {
+  for (const clear of ["writeZeroes", "discard"] as const) {
+    Deno.test(`a deadline of a read fires while a ${clear} of the same device hangs (engine: "${engine}")`, async () => {
+      const { word, stdout } = await beside(
+        `
+        const own = new IoClient({ pages: 16, engine: "${engine}" });
+        await hang();
+        const cleared = own.${clear}([{ bdev: hung, sector: 0, count: 8 }]);
+        await delay(200);
+        const read = own.read({ bdev: hung, sector: 4096, count: 8 }, new Uint8Array(4096), { timeout: 100 });
+        const { failures, settled } = await read;
+        await done(String(failures[0]?.code));
+        await settled;
+        await end([cleared]);
+        await own.close();`,
+        false,
+        true,
+      );
+      assertEquals(word, "ETIMEDOUT");
+      assertEquals(stdout, "all answered");
+    });
+  }
 }

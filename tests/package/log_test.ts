@@ -113,6 +113,19 @@ Deno.test("a group of an older log is none of a new one, though its number is th
   assertEquals((await opened(io, bdev)).records, ["new", "new", "new"]);
 });
 
+Deno.test("a log that is closed refuses an append that comes while its last group is written", async () => {
+  await using io = new IoClient({ pages: 700 });
+  await using bdev = ramDevice(1 << 20);
+  const log = await Log.create(io, bdev);
+  const appender = async () => {
+    for (;;) await log.append(encoder.encode("a"));
+  };
+  const appended = assertRejects(appender, Error, "the log is closed");
+  await log.close();
+  await appended;
+  assertEquals((await opened(io, bdev)).records, ["a"]);
+});
+
 Deno.test("a log is damaged, not short, when a group in its middle is lost", async () => {
   await using io = new IoClient({ pages: 700 });
   await using bdev = ramDevice(1 << 20);
