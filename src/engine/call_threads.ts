@@ -44,7 +44,8 @@ const LOST = 2;
 
 /**
  * Up to 24 threads. A device has at most 8 of them, and gets another one only while it has fewer than are free. So the calls of two hung
- * devices hold 8 threads each, and the calls of each later device at most half of the rest. Calls that find no thread wait in their order.
+ * devices hold 8 threads each, and the calls of each later device about half of the rest: a thread that is about to be idle may go back to
+ * its device. Calls that find no thread wait in their order.
  */
 export class CallThreads {
   static #shared: CallThreads | undefined;
@@ -172,7 +173,7 @@ export class CallThreads {
   #begin(device: DeviceCalls): boolean {
     for (let yields = 0; yields < MOST_YIELDS; yields++) {
       const free = this.#count();
-      const lane = device.lane === NONE ? this.#freeLane() : device.lane;
+      const lane = device.lane === NONE ? this.#freeLane(free) : device.lane;
       if (lane === NONE || free === 0) return false;
       if (this.#onLane[lane]! > 0 || this.#unused(lane) !== NONE) {
         this.#own(device, lane);
@@ -199,12 +200,14 @@ export class CallThreads {
     return free;
   }
 
-  // A lane whose owner has no calls out, preferably one that still has threads.
-  #freeLane(): number {
+  // A lane whose owner has no calls out, preferably one that still has threads, but no more than a device's share of those that are free.
+  #freeLane(free: number): number {
+    const share = Math.max(Math.floor(free / 2), 1);
     let found = NONE;
     for (let lane = 0; lane < LANES; lane++) {
-      if ((this.#owners[lane]?.out ?? 0) > 0) continue;
-      if (this.#onLane[lane]! > 0) return lane;
+      const threads = this.#onLane[lane]!;
+      if ((this.#owners[lane]?.out ?? 0) > 0 || threads > share) continue;
+      if (threads > 0) return lane;
       if (found === NONE) found = lane;
     }
     return found;
