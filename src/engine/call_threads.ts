@@ -235,7 +235,9 @@ export class CallThreads {
     for (let calls = this.#lanes.untaken(lane); calls > 0;) {
       const free = this.#count();
       const threads = this.#onLane[lane]!;
-      if (threads >= MOST_OF_A_DEVICE || (threads > 0 && threads >= free)) return true;
+      // A thread more than there are calls would find none, and count as free although it is on its way here.
+      const most = Math.min(MOST_OF_A_DEVICE, device.out);
+      if (threads >= most || (threads > 0 && threads >= free)) return true;
       const i = this.#unused(lane);
       if (i === NONE) break;
       switch (this.#start(i, lane)) {
