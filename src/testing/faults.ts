@@ -163,6 +163,7 @@ export class DeviceFaults {
     if (how !== "lose" && how !== "corrupt") {
       throw new TypeError(`how is ${describe(how)}; it must be "lose" or "corrupt"`);
     }
+    checkObject("scope", scope, "{ op, sector, count, nth, times }");
     const able: readonly FaultOp[] = how === "lose"
       ? ["read", "write", "flush", "discard", "zeroes"]
       : ["read", "write"];
@@ -218,6 +219,7 @@ export class DeviceFaults {
    */
   powerCutAt(seed: number, scope: FaultScope): Fault {
     checkInteger("seed", seed, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER);
+    checkObject("scope", scope, "{ op, sector, count, nth, times }");
     const rule = new FaultRule({ nth: 1, ...scope });
     return this.#rule(rule, () => {
       this.#disk.powerCut(new Random(seed));

@@ -88,6 +88,12 @@ export function ramDevice(bytes: number, options: RamDeviceOptions = {}): BlockD
   if (cache !== "volatile" && cache !== "none") {
     throw new TypeError(`options.cache is ${describe(cache)}; it must be "volatile" or "none"`);
   }
+  if (typeof write !== "boolean") {
+    throw new TypeError(`options.write is ${describe(write)}; it must be a boolean`);
+  }
+  if (name !== undefined && typeof name !== "string") {
+    throw new TypeError(`options.name is ${describe(name)}; it must be a string`);
+  }
   checkInteger("bytes", bytes, blockSize, Number.MAX_SAFE_INTEGER);
   if (bytes % blockSize !== 0) {
     throw new RangeError(

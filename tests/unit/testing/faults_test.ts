@@ -305,4 +305,8 @@ Deno.test("a wrong argument of a fault throws, and says what is right", () => {
   assertThrows(() => ramDevice(1000), RangeError, "bytes");
   assertThrows(() => ramDevice(MIB, { blockSize: 1000 }), RangeError, "power of two");
   assertThrows(() => ramDevice(MIB, { cache: "big" as "none" }), TypeError, "cache");
+  assertThrows(() => ramDevice(MIB, { write: 1 as never }), TypeError, "options.write");
+  assertThrows(() => ramDevice(MIB, { name: 1 as never }), TypeError, "options.name");
+  assertThrows(() => broken.powerCutAt(1, null as never), TypeError, "scope");
+  assertThrows(() => broken.lie("lose", null as never), TypeError, "scope");
 });
