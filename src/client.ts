@@ -6,7 +6,7 @@
 
 import { mayCallC } from "../ffi/library.ts";
 import { Calls } from "./calls.ts";
-import { checkInteger, describe } from "./check.ts";
+import { checkInteger, checkObject, describe } from "./check.ts";
 import type { Blocking, CloseOptions, IoClientOptions } from "./client_options.ts";
 import { ClientPool } from "./client_pool.ts";
 import { Core } from "./drive/core.ts";
@@ -97,6 +97,7 @@ export class IoClient implements AsyncDisposable {
    * @throws {Error} With `engine: "io_uring"` when liburing is missing. The message says what to install.
    */
   constructor(options: IoClientOptions = {}) {
+    checkObject("options", options, "{ pages, queueDepth, poll, engine }");
     const { pages = 1024, queueDepth = 128, poll = true, engine, [ENGINE]: given }: Options = options;
     const choice = checkEngine(engine);
     checkInteger("options.queueDepth", queueDepth, 1, MAX_QUEUE_DEPTH);

@@ -6,7 +6,7 @@
 
 import { libc } from "../../ffi/libc.ts";
 import { EBUSY, EROFS } from "../../ffi/errno.ts";
-import { describe } from "../check.ts";
+import { checkObject, describe } from "../check.ts";
 import { type DeviceFacts, inspect, SECTOR_SIZE } from "./facts.ts";
 import { closeFd, openError, openFd } from "./fd.ts";
 import { assertKind, exists, pathName } from "./path.ts";
@@ -38,7 +38,13 @@ export interface OpenOptions {
  * @throws As {@linkcode BlockDevice.open}.
  */
 export function openDevice(path: string | URL, options: OpenOptions): DeviceFacts {
+  checkObject("options", options, "{ write, direct, create, exclusive }");
   const { write = false, direct = false, create, exclusive = write } = options;
+  for (const [name, value] of Object.entries({ write, direct, exclusive })) {
+    if (typeof value !== "boolean") {
+      throw new TypeError(`options.${name} is ${describe(value)}; it must be a boolean`);
+    }
+  }
   if (!write && create !== undefined) throw new TypeError("options.create needs write: true");
   if (create !== undefined && !(Number.isSafeInteger(create) && create > 0 && create % SECTOR_SIZE === 0)) {
     throw new RangeError(

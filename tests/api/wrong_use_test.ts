@@ -65,6 +65,13 @@ Deno.test("a bad deadline is refused", async () => {
 
 Deno.test("bad options of a client and of a device are refused, and nothing is left open", async () => {
   await using bed = await Bed.create();
+  for (const value of [null, 5, "fast"]) {
+    bed.refuses(() => new IoClient(wrong(value)), TypeError, "options is", "pages");
+    bed.refuses(() => BlockDevice.open(bed.path, wrong(value)), TypeError, "options is", "direct");
+  }
+  for (const name of ["write", "direct", "exclusive"]) {
+    bed.refuses(() => BlockDevice.open(bed.path, { [name]: wrong(1) }), TypeError, `options.${name} is 1`);
+  }
   for (const value of [-1, 0.5, NaN, 2 ** 53, "many", 4n]) {
     bed.refuses(() => new IoClient({ pages: wrong(value) }), RangeError, "pages", "integer");
     bed.refuses(() => new IoClient({ queueDepth: wrong(value) }), RangeError, "queueDepth", "1 to 4096");
