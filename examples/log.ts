@@ -17,6 +17,7 @@ const encoder = new TextEncoder();
 
 /** A log that is open. */
 export class Log {
+  #closed = false;
   #failure: unknown = null;
   #writing: Promise<void> | null = null;
   #waiting: Uint8Array[] = [];
@@ -64,6 +65,7 @@ export class Log {
    */
   append(record: Uint8Array): Promise<void> {
     if (record.length > MOST) throw new RangeError(`${record.length} bytes are more than a record's ${MOST}`);
+    if (this.#closed) return Promise.reject(new Error("the log is closed"));
     this.#waiting.push(record);
     this.#writing ??= this.#writeAll();
     return this.#answer.promise;
@@ -71,7 +73,7 @@ export class Log {
 
   /** Waits for the appends, and refuses others. */
   async close(): Promise<void> {
-    this.#failure ??= new Error("the log is closed");
+    this.#closed = true;
     await this.#writing;
     this.io.pool.free(this.#memory);
   }
@@ -98,8 +100,7 @@ export class Log {
     const { count, bytes } = pack(this.#memory, records, from, this.generation, this.next);
     if (this.end + bytes > this.bdev.size) throw new RangeError(`the log on ${this.bdev.path} is full`);
     (await this.io.write([region(this.bdev, this.end, bytes)], this.#memory, { fua: true })).orThrow();
-    this.end += bytes;
-    this.next += count;
+    [this.end, this.next] = [this.end + bytes, this.next + count];
     return count;
   }
 }
@@ -127,8 +128,7 @@ async function main(args: string[]): Promise<void> {
 
 async function demonstrate(): Promise<void> {
   await using held = new AsyncDisposableStack();
-  const path = Deno.makeTempFileSync({ prefix: "dmio-log-" });
-  held.defer(() => Deno.removeSync(path));
+  const path = held.adopt(Deno.makeTempFileSync({ prefix: "dmio-log-" }), (path) => Deno.removeSync(path));
   const io = held.use(new IoClient());
   const bdev = held.use(BlockDevice.open(path, { write: true, create: 64 << 20 }));
   const log = await Log.create(io, bdev);

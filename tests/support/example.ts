@@ -6,6 +6,7 @@
 
 import { BlockDevice } from "../../mod.ts";
 import { run, until } from "./commands.ts";
+import { ENGINE } from "./engine.ts";
 
 const EXAMPLES = new URL("../../examples/", import.meta.url);
 const FREE_MILLISECONDS = 10_000;
@@ -21,7 +22,8 @@ export interface Killed {
 /** The command that runs an example. */
 function command(name: string, args: readonly string[]): string[] {
   const path = new URL(name, EXAMPLES).pathname;
-  return [Deno.execPath(), "run", "-A", "--quiet", path, ...args];
+  const preload = ENGINE === "threads" ? [`--preload=${new URL("engine.ts", import.meta.url).pathname}`] : [];
+  return [Deno.execPath(), "run", "-A", "--quiet", ...preload, path, ...args];
 }
 
 /** Runs an example to its end. */

@@ -1,5 +1,5 @@
 /**
- * A Deno program in a process of its own, with a copy of the library beside it.
+ * A Deno program in a process of its own, with a copy of the library and its examples beside it.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { withEngine } from "./engine.ts";
 import { Scratch } from "./scratch.ts";
 
 const ROOT = new URL("../../", import.meta.url);
-const LIBRARY = ["mod.ts", "ffi", "src"];
+const LIBRARY = ["mod.ts", "ffi", "src", "examples"];
 
 /** What to run, and how. */
 export interface ProgramOptions {
