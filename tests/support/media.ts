@@ -7,6 +7,7 @@
 import { BlockDevice } from "../../mod.ts";
 import { FileSystem } from "./file_system.ts";
 import { LoopDevice } from "./loop.ts";
+import { fileSystemLack } from "./mount.ts";
 import { NbdDevice } from "./nbd.ts";
 import { Scratch } from "./scratch.ts";
 import { ZramDevice, zramLack } from "./zram.ts";
@@ -45,7 +46,6 @@ const KINDS: Readonly<Record<string, Kind>> = {
   },
   "a direct file on ext4": { direct: true, make: (parts) => onFileSystem("ext4", parts) },
   "a buffered file on ext4": { direct: false, make: (parts) => onFileSystem("ext4", parts) },
-  "a file on btrfs": { direct: false, make: (parts) => onFileSystem("btrfs", parts) },
   "a file on tmpfs": { direct: false, make: inMemory },
   "a direct file on tmpfs": { direct: true, make: inMemory },
 };
@@ -54,8 +54,14 @@ const ZRAM: Kind = {
   make: async (parts) => parts.use(await ZramDevice.create(MEDIUM_BYTES)).path,
 };
 
+const BTRFS: Kind = { direct: false, make: (parts) => onFileSystem("btrfs", parts) };
+
 /** Every kind of medium that this machine can make. */
-export const MEDIA: Readonly<Record<string, Kind>> = zramLack() === null ? { ...KINDS, zram: ZRAM } : KINDS;
+export const MEDIA: Readonly<Record<string, Kind>> = {
+  ...KINDS,
+  ...(zramLack() === null ? { zram: ZRAM } : {}),
+  ...(await fileSystemLack("btrfs") === null ? { "a file on btrfs": BTRFS } : {}),
+};
 
 /** An open medium. */
 export class Medium implements AsyncDisposable {
