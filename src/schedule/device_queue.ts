@@ -29,7 +29,7 @@ export class DeviceQueue<Region extends Queued<Region>> {
   /** The first region with something left to issue. */
   head: Region | null = null;
   /** The syncs, which take turns; null for a device that is open for direct I/O, where the kernel answers each flush by itself. */
-  readonly syncs: Syncs | null;
+  readonly syncs: Syncs<Region> | null;
   #tail: Region | null = null;
 
   /**

@@ -323,7 +323,7 @@ export class Scheduler {
     this.#nextSync(syncs);
   }
 
-  #nextSync(syncs: Syncs): void {
+  #nextSync(syncs: Syncs<RegionIo>): void {
     const next = syncs.next();
     if (next !== undefined) this.#enqueue(next);
   }

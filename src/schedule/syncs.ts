@@ -8,18 +8,16 @@
  * @module
  */
 
-import type { RegionIo } from "./io.ts";
-
-/** The syncs of one device. */
-export class Syncs {
+/** The syncs of one device, and the regions whose flushes they carry out. */
+export class Syncs<Region> {
   /** How many syncs have failed. */
   failures = 0;
   /** The error number of the last sync that failed, and whether the device was gone. */
   errno = 0;
   gone = false;
 
-  #served: RegionIo[] = [];
-  #waiting: RegionIo[] = [];
+  #served: Region[] = [];
+  #waiting: Region[] = [];
 
   /**
    * Takes a region whose flush is due.
@@ -27,7 +25,7 @@ export class Syncs {
    * @param region The region.
    * @returns Whether its flush is issued now, on behalf of all regions that wait. If not, the region waits for the sync in flight to end.
    */
-  admit(region: RegionIo): boolean {
+  admit(region: Region): boolean {
     if (this.#served.length > 0) {
       this.#waiting.push(region);
       return false;
@@ -45,19 +43,19 @@ export class Syncs {
   }
 
   /** Ends the sync in flight. @returns The regions that it served. */
-  end(): readonly RegionIo[] {
+  end(): readonly Region[] {
     const served = this.#served;
     this.#served = [];
     return served;
   }
 
   /** Removes the first region that waits, unless a sync is in flight. @returns The region, whose flush is to be issued next. */
-  next(): RegionIo | undefined {
+  next(): Region | undefined {
     return this.#served.length > 0 ? undefined : this.#waiting.shift();
   }
 
   /** Removes a region that waits. @returns Whether the region was waiting. */
-  remove(region: RegionIo): boolean {
+  remove(region: Region): boolean {
     const at = this.#waiting.indexOf(region);
     if (at >= 0) this.#waiting.splice(at, 1);
     return at >= 0;
