@@ -4,14 +4,14 @@
  * @module
  */
 
-import { EAGAIN, EBUSY, EINTR, EIO } from "../../ffi/errno.ts";
+import { EIO } from "../../ffi/errno.ts";
 import { RWF_DSYNC } from "../../ffi/uapi.ts";
 import { isGone, SECTOR_SIZE } from "../device/device.ts";
 import { type Engine, MAX_VECTORS } from "../engine/engine.ts";
 import type { Sqe } from "../engine/sqe.ts";
 import { AGAIN, DONE, FAILED, type Outcome, type RegionIo, type Transfer } from "../schedule/io.ts";
 import { isMediumError, moved, nextLength, searchesOn } from "./locate.ts";
-import { place, RETRIES } from "./range.ts";
+import { mayRetry, passes, place, wholeBlocks } from "./range.ts";
 
 /** Bytes of one SQE: long enough for full speed, short enough that regions share a device and a copy stays in the CPU's cache. */
 export const MOST_BYTES: number = 512 << 10;
@@ -98,27 +98,19 @@ export function completeData(transfer: Transfer, result: number): Outcome {
 }
 
 function transferred(transfer: Transfer, result: number): Outcome {
-  const region = transfer.region!;
-  // Direct I/O continues at a block, so the part of a block that a short transfer moved is moved again.
-  const unit = region.device.direct ? transfer.block : 1;
-  const whole = result === transfer.requested ? result : result - (result % unit);
+  const whole = wholeBlocks(transfer, result);
   if (whole === 0) return tryAgain(transfer, EIO);
   transfer.retries = 0;
-  region.io.segments.advance(transfer, whole);
+  transfer.region!.io.segments.advance(transfer, whole);
   moved(transfer, whole);
   return transfer.offset >= transfer.end ? DONE : AGAIN;
 }
 
 function failed(transfer: Transfer, errno: number): Outcome {
   const region = transfer.region!;
-  switch (errno) {
-    case 0: // nothing transferred, without an error: the end of a device that shrank, or a write without progress
-      return fail(transfer, EIO);
-    case EAGAIN:
-    case EBUSY:
-    case EINTR:
-      return tryAgain(transfer, errno);
-  }
+  // Nothing transferred, without an error: the end of a device that shrank, or a write without progress.
+  if (errno === 0) return fail(transfer, EIO);
+  if (passes(errno)) return tryAgain(transfer, errno);
   if (!isMediumError(errno)) {
     // A device that dies during the search reports the error that started the search.
     return fail(transfer, transfer.suspect > 0 ? transfer.cause : errno);
@@ -139,7 +131,7 @@ function failed(transfer: Transfer, errno: number): Outcome {
 }
 
 function tryAgain(transfer: Transfer, errno: number): Outcome {
-  return ++transfer.retries > RETRIES ? fail(transfer, errno) : AGAIN;
+  return mayRetry(transfer) ? AGAIN : fail(transfer, errno);
 }
 
 function fail(transfer: Transfer, errno: number): Outcome {

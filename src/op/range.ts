@@ -11,7 +11,7 @@ import { OP_IOCTL, type Sqe } from "../engine/sqe.ts";
 import { AGAIN, FAILED, type Outcome, type Transfer } from "../schedule/io.ts";
 
 /** SQEs in a row that may complete without progress (`EAGAIN`, `EBUSY`, `EINTR`, less than a block) before the transfer fails. */
-export const RETRIES = 16;
+const RETRIES = 16;
 
 /** The first byte of a transfer on its device. It is a multiple of 512, so a double holds it exactly beyond 2^53, too. */
 export function firstByte({ region, offset }: Transfer): number {
@@ -60,11 +60,25 @@ export function ioctl(transfer: Transfer, sqe: Sqe, request: number): void {
   sqe.address3 = transfer.requested;
 }
 
+/** Whether an error says that nothing was done, and that the same SQE may succeed. */
+export function passes(errno: number): boolean {
+  return errno === EAGAIN || errno === EBUSY || errno === EINTR;
+}
+
+/** Counts an SQE without progress. @returns Whether the transfer may be tried again. */
+export function mayRetry(transfer: Transfer): boolean {
+  return ++transfer.retries <= RETRIES;
+}
+
+/** The bytes that a CQE moved and that need not be moved again. Direct I/O continues at a block. */
+export function wholeBlocks(transfer: Transfer, result: number): number {
+  if (result === transfer.requested || !transfer.region!.device.direct) return result;
+  return result - result % transfer.block;
+}
+
 /** Takes in an error: the transfer is tried again, or fails. It is not searched for a bad block. */
 export function failed(transfer: Transfer, errno: number): Outcome {
-  const again = errno === EAGAIN || errno === EBUSY || errno === EINTR;
-  if (again && ++transfer.retries <= RETRIES) return AGAIN;
-  return ended(transfer, errno);
+  return passes(errno) && mayRetry(transfer) ? AGAIN : ended(transfer, errno);
 }
 
 /** Fails a transfer with any error number. */

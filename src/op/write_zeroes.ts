@@ -19,7 +19,7 @@ import type { Sqe } from "../engine/sqe.ts";
 import { zeros } from "../memory/zeros.ts";
 import { AGAIN, DONE, MAX_REGIONS, type Operation, type Outcome, type Transfer } from "../schedule/io.ts";
 import { inBytes, MOST_BYTES } from "./data.ts";
-import { clear, failed, fallocate, ioctl, place } from "./range.ts";
+import { clear, failed, fallocate, ioctl, place, wholeBlocks } from "./range.ts";
 
 /** The most bytes of one call. The kernel writes zeros as data where a device makes none, and a call over a whole disk would take hours. */
 const MOST_ZEROED = 64 << 20;
@@ -98,10 +98,9 @@ function writeZeros(transfer: Transfer, sqe: Sqe, engine: Engine): void {
   engine.useVectors(sqe);
 }
 
-// Takes in a write of zeros. A short one is continued; with direct I/O, at a block.
+// Takes in a write of zeros. A short one is continued.
 function written(transfer: Transfer, result: number): Outcome {
-  const unit = transfer.region!.device.direct ? transfer.block : 1;
-  const whole = transfer.offset + result === transfer.end ? result : result - result % unit;
+  const whole = wholeBlocks(transfer, result);
   if (whole === 0) return failed(transfer, EIO);
   transfer.offset += whole;
   transfer.requested = transfer.end - transfer.offset;
