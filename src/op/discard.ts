@@ -30,7 +30,7 @@ export const discard: Operation = {
   data: false,
   mostRegions: MAX_REGIONS,
   locates: false,
-  wholeBlocks: true,
+  clears: true,
   options: [],
   span: inBytes,
   refuses: ({ device }) => abilitiesOf(device).discard === NOT ? EOPNOTSUPP : 0,

@@ -19,7 +19,7 @@ export const flush: Operation = {
   data: false,
   mostRegions: MAX_REGIONS,
   locates: false,
-  wholeBlocks: false,
+  clears: false,
   options: [],
   span: () => 0,
   refuses: null,

@@ -17,7 +17,7 @@ export const read: Operation = {
   mostRegions: 1,
   locates: true,
   data: true,
-  wholeBlocks: false,
+  clears: false,
   options: ["locate", "ioprio"],
   span: inBytes,
   refuses: null,

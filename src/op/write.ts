@@ -17,7 +17,7 @@ export const write: Operation = {
   mostRegions: MAX_REGIONS,
   locates: false,
   data: true,
-  wholeBlocks: false,
+  clears: false,
   options: ["locate", "ioprio", "preflush", "fua"],
   span: inBytes,
   refuses: null,

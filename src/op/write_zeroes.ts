@@ -34,7 +34,7 @@ export const writeZeroes: Operation = {
   data: false,
   mostRegions: MAX_REGIONS,
   locates: false,
-  wholeBlocks: true,
+  clears: true,
   options: ["unmap", "fallback"],
   span: inBytes,
   refuses: ({ device, io }) => {

@@ -85,9 +85,9 @@ function checkRegion(bdev: BlockDevice, sector: number, count: number, i: number
     );
   }
   const block = bdev.logicalBlockSize / SECTOR_SIZE;
-  const whole = bdev.direct || op.wholeBlocks && bdev.isBlockDevice;
+  const whole = bdev.direct || op.clears && bdev.isBlockDevice;
   if (whole && block > 1 && (sector % block !== 0 || count % block !== 0)) {
-    const why = op.wholeBlocks ? `as a ${op.name} needs whole blocks` : "which is open for direct I/O";
+    const why = op.clears ? `as a ${op.name} needs whole blocks` : "which is open for direct I/O";
     throw new RangeError(
       `regions[${i}]: sector ${sector} or count ${count} is no multiple of ${block} sectors, the logical block of ` +
         `${bdev.path}, ${why}`,

@@ -36,8 +36,8 @@ export interface Operation {
   readonly mostRegions: number;
   /** Whether a failed transfer is searched for its first bad block, when the request does not say. */
   readonly locates: boolean;
-  /** Whether regions begin and end on logical blocks also where a device is not open for direct I/O. */
-  readonly wholeBlocks: boolean;
+  /** Whether it clears ranges: discards and writes of zeroes, which take whole logical blocks of a block device, direct or not. */
+  readonly clears: boolean;
   /** The names of the options that it takes, beside `timeout` and `signal`. */
   readonly options: readonly string[];
   /** The length of a region in bytes. A flush moves none. */

@@ -243,7 +243,7 @@ export class Scheduler {
     transfer.start(region, length);
     region.transfers++;
     queue.inFlight++;
-    if (transfer.op.wholeBlocks) queue.clearing++;
+    if (transfer.op.clears) queue.clearing++;
     this.inFlight++;
     if (this.inFlight > this.counters.mostInFlight) this.counters.mostInFlight = this.inFlight;
     if (region.flush === null) {
@@ -307,7 +307,7 @@ export class Scheduler {
     this.#slots.release(transfer);
     this.inFlight--;
     queue.inFlight--;
-    if (transfer.op.wholeBlocks) queue.clearing--;
+    if (transfer.op.clears) queue.clearing--;
     region.transfers--;
     if (this.inFlight < 0 || queue.inFlight < 0 || region.transfers < 0) {
       throw new DmioFault(`more completions than SQEs for ${queue.device.path}`);

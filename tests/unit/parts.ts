@@ -58,7 +58,7 @@ export function plainOperation(
     data: true,
     mostRegions: 64,
     locates: false,
-    wholeBlocks: false,
+    clears: false,
     options: [],
     span: (sectors) => sectors * 512,
     refuses: null,
