@@ -66,3 +66,14 @@ export function checkObject(name: string, value: unknown, parts: string): void {
   if (typeof value === "object" && value !== null) return;
   throw new TypeError(`${name} is ${describe(value)}; it must be ${parts}`);
 }
+
+/**
+ * Checks that a caller gave a boolean.
+ *
+ * @param name What the caller calls it.
+ * @param value The value.
+ * @throws {TypeError} When it is anything else.
+ */
+export function checkBoolean(name: string, value: unknown): void {
+  if (typeof value !== "boolean") throw new TypeError(`${name} is ${describe(value)}; it must be a boolean`);
+}

@@ -6,11 +6,11 @@
  */
 
 import { EIO } from "../ffi/errno.ts";
-import { describe } from "./check.ts";
+import { checkObject, describe } from "./check.ts";
 import { IoClient } from "./client.ts";
 import { checkErrorBits, dmIoClient, named } from "./dm_io.ts";
 import type { IoMemory } from "./memory/memory.ts";
-import { operationOf } from "./op/operations.ts";
+import { operationOf, REQ_OP_DISCARD, REQ_OP_FLUSH, REQ_OP_READ, REQ_OP_WRITE } from "./op/operations.ts";
 import { checkOptions, type WriteOptions } from "./request/options.ts";
 import type { IoRegion } from "./request/region.ts";
 import type { IoNotifyFn } from "./request/request.ts";
@@ -110,9 +110,7 @@ export function dmIo<C = unknown>(
   where: readonly IoRegion[],
   syncErrorBits: BigUint64Array | null = null,
 ): number {
-  if (typeof request !== "object" || request === null) {
-    throw new TypeError(`request is ${describe(request)}; it must be { opf, mem, notify, client, ioprio }`);
-  }
+  checkObject("request", request, "{ opf, mem, notify, client, ioprio }");
   const { opf, mem, notify, client: given, ioprio } = request;
   const { number, op, options } = parse(opf, ioprio);
   const client = given === undefined ? dmIoClient() : given;
@@ -133,26 +131,26 @@ export function dmIo<C = unknown>(
     return refused ? -EIO : 0;
   }
   checkErrorBits("syncErrorBits", syncErrorBits);
-  const bits = refused ? 1n : wait(client, op, regions, mem, options);
+  const bits = refused ? 1n : wait(client, number, regions, mem, options);
   if (syncErrorBits !== null) syncErrorBits[0] = bits;
   return bits === 0n ? 0 : -EIO;
 }
 
 function wait(
   client: IoClient,
-  { name }: Operation,
+  number: number,
   regions: readonly IoRegion[],
   mem: IoMemory | undefined,
   options: WriteOptions,
 ): bigint {
-  switch (name) {
-    case "read":
+  switch (number) {
+    case REQ_OP_READ:
       return client.readSync(regions[0]!, mem!, options).errorBits;
-    case "write":
+    case REQ_OP_WRITE:
       return client.writeSync(regions, mem!, options).errorBits;
-    case "flush":
+    case REQ_OP_FLUSH:
       return client.flushSync(regions).errorBits;
-    case "discard":
+    case REQ_OP_DISCARD:
       return client.discardSync(regions).errorBits;
     default:
       return client.writeZeroesSync(regions).errorBits;

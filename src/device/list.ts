@@ -4,6 +4,7 @@
  * @module
  */
 
+import { SECTOR_SIZE } from "./facts.ts";
 import { isSwap, pointsOf, readUsage, type Usage } from "./mounts.ts";
 import { serialOf } from "./serial.ts";
 import {
@@ -21,9 +22,6 @@ import {
   pathOf,
 } from "./sysfs.ts";
 import { systemDevices } from "./system.ts";
-
-/** Bytes of a sector in sysfs, whatever the device's blocks are. */
-const SECTOR_SIZE = 512;
 
 /** `TYPE_ROM` of `scsi/scsi_proto.h`, in a SCSI device's `device/type`. */
 const TYPE_ROM = 5;

@@ -6,7 +6,7 @@
 
 import { libc } from "../../ffi/libc.ts";
 import { EBUSY, EROFS } from "../../ffi/errno.ts";
-import { checkObject, describe } from "../check.ts";
+import { checkBoolean, checkObject, describe } from "../check.ts";
 import { type DeviceFacts, inspect, SECTOR_SIZE } from "./facts.ts";
 import { closeFd, openError, openFd } from "./fd.ts";
 import { assertKind, exists, pathName } from "./path.ts";
@@ -40,11 +40,9 @@ export interface OpenOptions {
 export function openDevice(path: string | URL, options: OpenOptions): DeviceFacts {
   checkObject("options", options, "{ write, direct, create, exclusive }");
   const { write = false, direct = false, create, exclusive = write } = options;
-  for (const [name, value] of Object.entries({ write, direct, exclusive })) {
-    if (typeof value !== "boolean") {
-      throw new TypeError(`options.${name} is ${describe(value)}; it must be a boolean`);
-    }
-  }
+  checkBoolean("options.write", write);
+  checkBoolean("options.direct", direct);
+  checkBoolean("options.exclusive", exclusive);
   if (!write && create !== undefined) throw new TypeError("options.create needs write: true");
   if (create !== undefined && !(Number.isSafeInteger(create) && create > 0 && create % SECTOR_SIZE === 0)) {
     throw new RangeError(

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkInteger, describe } from "../check.ts";
+import { checkBoolean, checkInteger, describe } from "../check.ts";
 import { SECTOR_SIZE } from "../device/device.ts";
 import { arm } from "../request/deadline.ts";
 import { type CheckedOptions, checkOptions, type IoOptions } from "../request/options.ts";
@@ -81,9 +81,7 @@ export function checkWritableOptions(options: WritableOptions, block: number): W
   if (onFailure !== "abort" && onFailure !== "continue") {
     throw new TypeError(`options.onFailure is ${describe(onFailure)}; it must be "abort" or "continue"`);
   }
-  if (typeof flush !== "boolean") {
-    throw new TypeError(`options.flush is ${describe(flush)}; it must be a boolean`);
-  }
+  checkBoolean("options.flush", flush);
   return { ...settings, onFailure, flush };
 }
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { describe } from "../check.ts";
+import { checkBoolean, describe } from "../check.ts";
 import type { Operation } from "../schedule/io.ts";
 import { checkPriority } from "./ioprio.ts";
 
@@ -120,9 +120,7 @@ function checkSwitches(switches: Readonly<Record<string, boolean | undefined>>, 
     const value = switches[name];
     if (value === undefined) continue;
     checkTaken(name, op);
-    if (typeof value !== "boolean") {
-      throw new TypeError(`options.${name} is ${describe(value)}; it must be a boolean`);
-    }
+    checkBoolean(`options.${name}`, value);
   }
 }
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkInteger, checkObject, describe } from "../check.ts";
+import { checkBoolean, checkInteger, checkObject, describe } from "../check.ts";
 import { type BlockDevice, deviceOfKind, SECTOR_SIZE } from "../device/device.ts";
 import type { DeviceKind } from "../device/kind.ts";
 import type { WriteCache } from "./disk.ts";
@@ -88,9 +88,7 @@ export function ramDevice(bytes: number, options: RamDeviceOptions = {}): BlockD
   if (cache !== "volatile" && cache !== "none") {
     throw new TypeError(`options.cache is ${describe(cache)}; it must be "volatile" or "none"`);
   }
-  if (typeof write !== "boolean") {
-    throw new TypeError(`options.write is ${describe(write)}; it must be a boolean`);
-  }
+  checkBoolean("options.write", write);
   if (name !== undefined && typeof name !== "string") {
     throw new TypeError(`options.name is ${describe(name)}; it must be a string`);
   }
