@@ -262,7 +262,7 @@ Deno.test("where the ring lacks a command, an ioctl discards and zeroes, asynchr
   assertEquals([abilities.discard, abilities.zeroes], [BY_IOCTL, BY_IOCTL]);
 });
 
-Deno.test("fallback: false refuses a file system that zeroes nothing by itself, before and after it is known", async () => {
+Deno.test("fallback: false refuses a file system that zeroes nothing by itself, first and later", async () => {
   await using folder = await Scratch.create();
   await using bdev = BlockDevice.open(folder.join("file"), { write: true, create: 1 << 20 });
   await using io = new IoClient();

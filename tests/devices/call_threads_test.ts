@@ -167,7 +167,7 @@ Deno.test("two hung devices leave threads to three more, and when all hang the n
   assertEquals([first.ended.length, second.ended.length], [62, 61]);
 });
 
-Deno.test("a close while a call hangs leaves its memory and its file to the thread, and takes back the rest", async () => {
+Deno.test("a close leaves a hanging call its memory and its file, and takes back the other calls", async () => {
   await using folder = await Scratch.create();
   using pipe = await Pipe.create(folder, "a");
   const open = () => [...Deno.readDirSync("/proc/self/fd")].length;

@@ -87,7 +87,7 @@ Deno.test(`a log recovers each answered record after a power cut at any operatio
   assertGreater(torn, SEEDS, "power cuts that lost what was not answered");
 });
 
-Deno.test("a record that recovery found survives a power cut, though its program was killed before it was durable", async () => {
+Deno.test("a record that recovery found survives a power cut, also one of a program that was killed", async () => {
   await using io = new IoClient({ pages: 700 });
   await using bdev = ramDevice(1 << 20);
   const log = await Log.create(io, bdev);

@@ -9,24 +9,13 @@ import { Random } from "../../src/testing/random.ts";
 import { expectSame, pattern } from "../support/bytes.ts";
 import { settlesWithin, until } from "../support/commands.ts";
 import { runExample } from "../support/example.ts";
+import { dataOf } from "../support/raid1.ts";
 import { LoopDevice } from "../support/loop.ts";
 import { NbdDevice } from "../support/nbd.ts";
 
 const MIB = 1 << 20;
 const BLOCK = 4096;
 const PART = 2048;
-
-/** What a leg holds of the mirror's data. */
-async function dataOf(
-  io: IoClient,
-  bdev: BlockDevice,
-  sector = 0,
-  bytes = (bdev.sectors - DATA) * 512,
-): Promise<Uint8Array> {
-  const data = new Uint8Array(bytes);
-  (await io.read({ bdev, sector: DATA + sector, count: bytes / 512 }, data)).orThrow();
-  return data;
-}
 
 Deno.test("a mirror reads from the second leg when the first has a bad sector, and writes that anew", async () => {
   await using io = new IoClient();

@@ -34,7 +34,7 @@ Deno.test("a test that forgets its client", () => {
 });
 `;
 
-Deno.test("a test file without any permission runs a mirror over RAM devices, and is told what it left open", async () => {
+Deno.test("a test without permissions runs a mirror over RAM devices, and lists what it left open", async () => {
   const { code, stdout } = await runProgram({ source: MIRROR, test: true, permissions: [] });
   assertMatch(stdout, /a mirror reads from its second leg \.\.\. ok/);
   assertMatch(stdout, /a test that forgets its client \.\.\. FAILED/);

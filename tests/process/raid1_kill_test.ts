@@ -8,24 +8,13 @@ import { faults, ramDevice, reopen } from "../../src/testing/mod.ts";
 import { Random } from "../../src/testing/random.ts";
 import { expectSame, pattern } from "../support/bytes.ts";
 import { killExample, runExample, untilFree } from "../support/example.ts";
+import { dataOf } from "../support/raid1.ts";
 import { LoopDevice, loopDevices } from "../support/loop.ts";
 import { NbdDevice } from "../support/nbd.ts";
 import { Scratch } from "../support/scratch.ts";
 
 const MIB = 1 << 20;
 const BLOCK = 4096;
-
-/** What a leg holds of the mirror's data. */
-async function dataOf(
-  io: IoClient,
-  bdev: BlockDevice,
-  sector = 0,
-  bytes = (bdev.sectors - DATA) * 512,
-): Promise<Uint8Array> {
-  const data = new Uint8Array(bytes);
-  (await io.read({ bdev, sector: DATA + sector, count: bytes / 512 }, data)).orThrow();
-  return data;
-}
 
 /** What became of a block: the version that was flushed, the one whose write was answered, and the newest one made. */
 interface Versions {
@@ -139,7 +128,7 @@ const WRITER = `
     console.log(round);
   }`;
 
-Deno.test("after SIGKILL in writes that left the legs apart, the legs are made equal, and have what was answered", async () => {
+Deno.test("after SIGKILL in the middle of writes, the legs become equal and have what was answered", async () => {
   await using slow = await NbdDevice.create({ bytes: 3 * MIB, delay: 2 });
   await using fast = await LoopDevice.create({ bytes: 3 * MIB });
   await using scratch = await Scratch.create();
